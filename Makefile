@@ -1,0 +1,59 @@
+# Two commands matter: `make run` and `make test`. Needs python3 (3.11+), make and the package registries.
+PYTHON ?= python3
+BIN := .venv/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help install run test test-pg15 lint types schema lock clean
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/installed waybill/static/built ## set up .venv and build GraphiQL
+
+run: install ## start everything on this machine
+	$(BIN)/waybill dev
+
+test: install lint types schema ## every check and every test
+	$(BIN)/pytest -n auto
+
+test-pg15: install ## the database tests on Debian's PostgreSQL 15
+	WAYBILL_TEST_POSTGRES=/usr/lib/postgresql/15/bin $(BIN)/pytest -n auto tests/models tests/graph
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed
+	$(BIN)/mypy
+
+schema: .venv/installed
+	$(BIN)/waybill schema | diff -u schema.graphql - || { echo "schema.graphql is not what the code says: waybill schema > schema.graphql"; exit 1; }
+
+# The versions and hashes of everything, for every platform, naming no host.
+lock: .venv/installed ## renew requirements.lock (add UPGRADE=--upgrade for newer versions)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet $(UPGRADE) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml -c requirements.lock --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o deploy/requirements.lock
+
+# uv itself comes from the lock, by pip and with its hash; uv installs the rest.
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Waybill needs Python 3.11 or newer, this is " + sys.version)'
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv \
+	  && awk '/^uv==/ { on = 1; print; next } on && /^    / { print; next } { on = 0 }' requirements.lock > .venv/uv.lock \
+	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock; }
+	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# GraphiQL from our own origin. Without npm the page falls back to a CDN.
+waybill/static/built: $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null | sed 's/ /\\ /g')
+	@mkdir -p waybill/static
+	@if command -v npm >/dev/null; then cd web && npm ci --no-fund --no-audit --loglevel=error && npm run --silent build; \
+	  else echo "npm is not here: GraphiQL will load from a CDN"; fi
+	@touch $@
+
+clean: ## remove what make made (not the data in .waybill)
+	rm -rf .venv waybill/static web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,94 @@
+"""Everything that can go wrong by a caller's doing. The docstring is the message, ``code`` is the contract.
+
+WaybillError
+├── BadInput              BAD_INPUT
+│   ├── BadCursor         BAD_CURSOR
+│   └── TooComplex        TOO_COMPLEX
+├── Unauthenticated       UNAUTHENTICATED
+├── Forbidden             FORBIDDEN
+├── NotFound              NOT_FOUND
+├── Conflict              CONFLICT
+│   ├── AlreadyExists     ALREADY_EXISTS
+│   └── BatchNotEmpty     BATCH_NOT_EMPTY
+└── Unavailable           UNAVAILABLE
+    └── TimedOut          TIMEOUT
+"""
+
+from typing import ClassVar
+
+
+class WaybillError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str]
+
+    def __init__(self, message: str | None = None, **extensions: object) -> None:
+        """``message`` replaces the docstring where it can say more; ``extensions`` reach the client beside ``code``."""
+        super().__init__(message or type(self).__doc__)
+        self.extensions: dict[str, object] = {"code": self.code, **extensions}
+
+
+class BadInput(WaybillError):
+    """The input is not acceptable."""
+
+    code = "BAD_INPUT"
+
+
+class BadCursor(BadInput):
+    """The cursor does not belong to this list: pass one that the same field gave with the same filter."""
+
+    code = "BAD_CURSOR"
+
+
+class TooComplex(BadInput):
+    """The operation is too large: ask for less at once."""
+
+    code = "TOO_COMPLEX"
+
+
+class Unauthenticated(WaybillError):
+    """A valid API key is needed: send the header "Authorization: Bearer wb_..."."""
+
+    code = "UNAUTHENTICATED"
+
+
+class Forbidden(WaybillError):
+    """Your access does not allow this."""
+
+    code = "FORBIDDEN"
+
+
+class NotFound(WaybillError):
+    """There is no such thing, or it is not visible to you."""
+
+    code = "NOT_FOUND"
+
+
+class Conflict(WaybillError):
+    """It was changed in the meantime: read it again and repeat the change."""
+
+    code = "CONFLICT"
+
+
+class AlreadyExists(Conflict):
+    """The id is already in use."""
+
+    code = "ALREADY_EXISTS"
+
+
+class BatchNotEmpty(Conflict):
+    """The batch still has objects: delete them first, or pass cascade: true."""
+
+    code = "BATCH_NOT_EMPTY"
+
+
+class Unavailable(WaybillError):
+    """The database does not answer: try again in a moment."""
+
+    code = "UNAVAILABLE"
+
+
+class TimedOut(Unavailable):
+    """The request took too long and was stopped; nothing of it was kept. Ask for less at once."""
+
+    code = "TIMEOUT"

@@ -1,0 +1,51 @@
+"""Every setting of the service, read once from the environment (``WAYBILL_*``). README.md has the same table."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.config import Config
+from starlette.datastructures import CommaSeparatedStrings, Secret
+
+
+def _setting(default: Any, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Durations say their unit; sizes are bytes, characters or counts."""
+
+    database_url: Secret = _setting(Secret(""), "PostgreSQL: `postgresql://user:password@host:port/database`")
+    database_connections: int = _setting(10, "most connections to PostgreSQL per process")
+    host: str = _setting("127.0.0.1", "address to listen on")
+    port: int = _setting(8000, "port to listen on")
+    cors_origins: CommaSeparatedStrings = _setting(
+        CommaSeparatedStrings(()), "web origins that may call the API, comma separated"
+    )
+    log_level: str = _setting("INFO", "least level that is logged")
+    introspection: bool = _setting(True, "answer introspection queries and suggest names in errors")
+    request_timeout_seconds: float = _setting(60.0, "a request is stopped and rolled back after this")
+    statement_timeout_seconds: float = _setting(30.0, "one SQL statement is stopped after this")
+    max_body_bytes: int = _setting(32 * 1024 * 1024, "largest request body")
+    max_query_tokens: int = _setting(10_000, "lexical tokens in one GraphQL document")
+    max_query_depth: int = _setting(15, "nesting of fields in one operation")
+    max_query_fields: int = _setting(1_000, "fields in one operation, fragments counted where they are used")
+    max_query_aliases: int = _setting(50, "aliases in one operation")
+    max_query_root_fields: int = _setting(20, "fields at the top of one operation")
+    max_query_directives: int = _setting(50, "directives in one operation")
+    page_size: int = _setting(10, "nodes of a list when neither `first` nor `last` is given")
+    max_page_size: int = _setting(100, "most nodes of one page, ids of `nodes`, rows of a facet")
+    max_objects_per_call: int = _setting(10_000, "objects in one mutation")
+    max_id_characters: int = _setting(256, "length of a batch or object id")
+    max_key_characters: int = _setting(256, "length of a data key")
+    max_value_characters: int = _setting(4_096, "length of a data value")
+    max_pairs_per_object: int = _setting(256, "data pairs of one object")
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Raises ValueError naming the variable whose value cannot be read."""
+        config = Config(environ=environ, env_prefix="WAYBILL_")
+        return cls(**{f.name: config(f.name.upper(), cast=f.type, default=f.default) for f in dataclasses.fields(cls)})
