@@ -1,0 +1,98 @@
+"""The connection to PostgreSQL: set-up, migrations, and the few verbs the SQL of this package is run with."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import asyncpg
+from tortoise import Tortoise
+from tortoise.backends.base.client import BaseDBAsyncClient
+from tortoise.connection import get_connection
+from tortoise.context import TortoiseContext
+from tortoise.migrations.executor import MigrationExecutor
+from tortoise.migrations.schema_editor.asyncpg import AsyncpgSchemaEditor
+from tortoise.transactions import in_transaction
+
+CONNECTION = "default"
+_APPS = {"models": {"models": ["models"], "migrations": "models.migrations", "default_connection": CONNECTION}}
+_MIGRATION_LOCK = 0x5761_7962_696C_6C01  # "Waybill", any number that no other program locks
+
+
+def config(
+    url: str,
+    *,
+    max_connections: int = 10,
+    connect_timeout_seconds: float = 5.0,
+    statement_timeout_seconds: float = 30.0,
+) -> dict[str, Any]:
+    """What Tortoise is initialised with. Nothing connects before the first statement."""
+    credentials = {
+        "dsn": url,
+        "minsize": 1,
+        "maxsize": max_connections,
+        "timeout": connect_timeout_seconds,
+        # The server stops a statement by itself; the client's limit is for a server that went silent.
+        "command_timeout": statement_timeout_seconds + 5,
+        "server_settings": {
+            "application_name": "waybill",
+            "statement_timeout": str(round(statement_timeout_seconds * 1000)),
+            "idle_in_transaction_session_timeout": str(round(statement_timeout_seconds * 2000)),
+            "timezone": "UTC",
+            "jit": "off",  # compiling takes longer than any page does
+        },
+    }
+    return {"connections": {CONNECTION: {"engine": "models.asyncpg_client", "credentials": credentials}}, "apps": _APPS}
+
+
+@asynccontextmanager
+async def connected(settings: dict[str, Any], *, everywhere: bool = False) -> AsyncIterator[None]:
+    """Make the models usable inside; ``everywhere`` lets tasks that others started (requests) use them too."""
+    with TortoiseContext():
+        await Tortoise.init(config=settings, _enable_global_fallback=everywhere)
+        try:
+            yield
+        finally:
+            await Tortoise.close_connections()
+
+
+async def migrate(url: str) -> list[str]:
+    """Bring the database to the newest schema and return the names of the migrations that were applied.
+
+    One transaction under one lock: it is safe to run twice, from several processes at once, and to kill.
+    """
+    applied: list[str] = []
+    async with connected(config(url, max_connections=1, statement_timeout_seconds=3600)), transaction() as client:
+        await client.execute_query("SELECT pg_advisory_xact_lock($1)", [_MIGRATION_LOCK])
+        executor = MigrationExecutor(client, _APPS)
+        # The executor asks for the applied ones before it makes their table; inside a transaction that would be fatal.
+        await executor.recorder.ensure_schema(AsyncpgSchemaEditor(client, atomic=False))
+        await executor.migrate(progress=lambda event, _, name: applied.append(name) if event == "apply_done" else None)
+    return applied
+
+
+def transaction() -> Any:
+    """``async with transaction() as client``: committed at the end, rolled back by any exception or cancellation."""
+    return in_transaction(CONNECTION)
+
+
+def _client() -> BaseDBAsyncClient:
+    return get_connection(CONNECTION)
+
+
+async def fetch(sql: str, *arguments: object) -> list[asyncpg.Record]:
+    """Run one statement in the current transaction, if there is one, and return its rows."""
+    async with _client().acquire_connection() as connection:
+        return cast(list[asyncpg.Record], await connection.fetch(sql, *arguments))
+
+
+async def execute(sql: str, *arguments: object) -> int:
+    """Run one statement in the current transaction, if there is one, and return how many rows it touched."""
+    async with _client().acquire_connection() as connection:
+        status = cast(str, await connection.execute(sql, *arguments))
+    return int(status.rsplit(" ", 1)[-1])
+
+
+async def copy(table: str, columns: Sequence[str], records: Iterable[Sequence[object]]) -> None:
+    """COPY records into a table in the current transaction."""
+    async with _client().acquire_connection() as connection:
+        await connection.copy_records_to_table(table, records=records, columns=columns)

@@ -1,0 +1,60 @@
+"""Batches and the objects in them. Rows are read by ``pages.py`` and written by ``writes.py``; this is their shape."""
+
+from typing import Any
+
+from tortoise import fields
+from tortoise.indexes import Index
+from tortoise.migrations.constraints import CheckConstraint, UniqueConstraint
+from tortoise.models import Model
+
+from models.people import Tenant, User
+
+
+class Batch(Model):
+    """A named group of objects. The time of creation is part of ``id`` (``ids.py``)."""
+
+    id = fields.BigIntField(primary_key=True, generated=False)
+    tenant: fields.ForeignKeyRelation[Tenant] = fields.ForeignKeyField(
+        "models.Tenant", related_name="batches", on_delete=fields.RESTRICT, db_constraint=False
+    )
+    batch_id = fields.TextField()
+    created_by: fields.ForeignKeyRelation[User] = fields.ForeignKeyField(
+        "models.User", related_name="batches", on_delete=fields.RESTRICT, db_constraint=False
+    )
+
+    class Meta:
+        table = "batches"
+        table_description = "named groups of objects"
+        constraints = (
+            UniqueConstraint(("tenant", "batch_id"), name="batches_batch_id_unique"),
+            UniqueConstraint(("tenant", "id"), name="batches_tenant_id_unique"),
+            CheckConstraint("batch_id <> ''", name="batches_batch_id_not_empty"),
+        )
+
+
+class Object(Model):
+    """``data`` is ``[{"key": ..., "value": ...}, ...]`` in the order given, and the single source of truth.
+
+    The table ``object_pairs`` is derived from it by triggers and has no model: nothing but filters reads it and
+    nothing but the triggers writes it.
+    """
+
+    id = fields.BigIntField(primary_key=True, generated=False)
+    tenant: fields.ForeignKeyRelation[Tenant] = fields.ForeignKeyField(
+        "models.Tenant", related_name="objects", on_delete=fields.RESTRICT, db_constraint=False
+    )
+    batch_pk = fields.BigIntField()  # references Batch within the tenant
+    object_id = fields.TextField()
+    data: Any = fields.JSONField()
+    updated_at = fields.DatetimeField()
+
+    class Meta:
+        table = "objects"
+        table_description = "objects with their key/value data"
+        indexes = (Index(fields=("tenant_id", "batch_pk", "id"), name="objects_batch"),)
+        constraints = (
+            UniqueConstraint(("tenant", "object_id"), name="objects_object_id_unique"),
+            UniqueConstraint(("tenant", "id"), name="objects_tenant_id_unique"),
+            CheckConstraint("object_id <> ''", name="objects_object_id_not_empty"),
+            CheckConstraint("jsonb_typeof(data) = 'array'", name="objects_data_is_list"),
+        )

@@ -1,0 +1,100 @@
+"""Tenants, their users and the keys users authenticate with."""
+
+from enum import StrEnum
+from typing import Any
+
+from tortoise import fields
+from tortoise.indexes import Index
+from tortoise.migrations.constraints import CheckConstraint, UniqueConstraint
+from tortoise.models import Model
+
+
+class Role(StrEnum):
+    """What a user is in the tenant."""
+
+    ADMIN = "ADMIN"
+    MEMBER = "MEMBER"
+
+
+class Access(StrEnum):
+    """How far someone may go, each level including the ones before."""
+
+    NONE = "NONE"
+    VIEW = "VIEW"
+    EDIT = "EDIT"
+    ADMIN = "ADMIN"
+
+    def includes(self, other: "Access") -> bool:
+        order = list(Access)
+        return order.index(self) >= order.index(other)
+
+
+class Tenant(Model):
+    """Isolates users, batches, objects and keys. A revoked tenant's users cannot authenticate."""
+
+    id = fields.BigIntField(primary_key=True)
+    slug = fields.CharField(max_length=63)
+    member_access = fields.CharEnumField(Access, max_length=5, default=Access.NONE)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    revoked_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "tenants"
+        table_description = "isolate users, batches, objects and keys"
+        constraints = (
+            UniqueConstraint(("slug",), name="tenants_slug_unique"),
+            CheckConstraint("slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="tenants_slug_form"),
+            CheckConstraint("member_access IN ('NONE', 'VIEW', 'EDIT')", name="tenants_member_access_known"),
+        )
+
+
+class User(Model):
+    id = fields.BigIntField(primary_key=True)
+    tenant: fields.ForeignKeyRelation[Tenant] = fields.ForeignKeyField(
+        "models.Tenant", related_name="users", on_delete=fields.RESTRICT
+    )
+    name = fields.CharField(max_length=128)
+    role = fields.CharEnumField(Role, max_length=6, default=Role.MEMBER)
+    created_at = fields.DatetimeField(auto_now_add=True)
+    revoked_at = fields.DatetimeField(null=True)
+
+    tenant_id: int
+
+    class Meta:
+        table = "users"
+        table_description = "people and programs of a tenant"
+        constraints = (
+            UniqueConstraint(("tenant", "name"), name="users_name_unique"),
+            UniqueConstraint(("tenant", "id"), name="users_tenant_id_unique"),
+            CheckConstraint("name <> ''", name="users_name_not_empty"),
+            CheckConstraint("role IN ('ADMIN', 'MEMBER')", name="users_role_known"),
+        )
+
+
+class ApiKey(Model):
+    """``wb_<public_id>_<secret>``; only the SHA-256 of the secret is kept."""
+
+    id = fields.BigIntField(primary_key=True)
+    tenant: fields.ForeignKeyRelation[Tenant] = fields.ForeignKeyField(
+        "models.Tenant", related_name="api_keys", on_delete=fields.RESTRICT, db_constraint=False
+    )
+    user: fields.ForeignKeyRelation[User] = fields.ForeignKeyField(
+        "models.User", related_name="api_keys", on_delete=fields.RESTRICT, db_constraint=False
+    )
+    name = fields.CharField(max_length=128)
+    public_id = fields.CharField(max_length=32)
+    secret_sha256: Any = fields.BinaryField()
+    created_at = fields.DatetimeField(auto_now_add=True)
+    revoked_at = fields.DatetimeField(null=True)
+
+    tenant_id: int
+    user_id: int
+
+    class Meta:
+        table = "api_keys"
+        table_description = "what users authenticate with"
+        indexes = (Index(fields=("tenant_id", "user_id"), name="api_keys_user"),)
+        constraints = (
+            UniqueConstraint(("public_id",), name="api_keys_public_id_unique"),
+            CheckConstraint("octet_length(secret_sha256) = 32", name="api_keys_secret_is_sha256"),
+        )
