@@ -1,9 +1,9 @@
-"""Tortoise's asyncpg backend with what Waybill needs of it: a DSN as asyncpg reads it, counting, and no lost connection.
+"""Tortoise's asyncpg backend with what Waybill needs: a DSN as asyncpg reads it, counting, and no lost connection.
 
 Tortoise picks the schema editor by the word "asyncpg" in this module's name.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 from tortoise.backends.asyncpg.client import AsyncpgDBClient, TransactionWrapper
@@ -27,13 +27,13 @@ class Connection(asyncpg.Connection):
         trace.count_statement()
         await super().executemany(command, args, **options)
 
-    async def fetch(self, query: str, *args: Any, **options: Any) -> list[asyncpg.Record]:
+    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
         trace.count_statement()
-        return cast(list[asyncpg.Record], await super().fetch(query, *args, **options))
+        return await super().fetch(query, *args, **options)
 
-    async def fetchrow(self, query: str, *args: Any, **options: Any) -> asyncpg.Record | None:
+    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
         trace.count_statement()
-        return cast(asyncpg.Record | None, await super().fetchrow(query, *args, **options))
+        return await super().fetchrow(query, *args, **options)
 
     async def copy_records_to_table(self, table_name: str, **options: Any) -> str:
         trace.count_statement()
@@ -71,14 +71,14 @@ async def _keep_session(connection: asyncpg.Connection) -> None:
 class Client(AsyncpgDBClient):
     """``dsn`` may say all that libpq's URLs say (hosts, sslmode, options)."""
 
-    connection_class = Connection
+    connection_class = Connection  # type: ignore[assignment]  # the stubs' class is generic, Tortoise's use of it not
 
     def __init__(self, dsn: str, **options: Any) -> None:
         super().__init__(**options)
         self.dsn = dsn
 
     async def create_pool(self, **options: Any) -> asyncpg.Pool:
-        named = {name: value for name, value in options.items() if value is not None and name not in ("port",)}
+        named = {name: value for name, value in options.items() if value is not None}
         return await asyncpg.create_pool(self.dsn, reset=_keep_session, **named)
 
     def _in_transaction(self) -> Transaction:

@@ -82,13 +82,13 @@ def _client() -> BaseDBAsyncClient:
 async def fetch(sql: str, *arguments: object) -> list[asyncpg.Record]:
     """Run one statement in the current transaction, if there is one, and return its rows."""
     async with _client().acquire_connection() as connection:
-        return cast(list[asyncpg.Record], await connection.fetch(sql, *arguments))
+        return cast("list[asyncpg.Record]", await connection.fetch(sql, *arguments))
 
 
 async def execute(sql: str, *arguments: object) -> int:
     """Run one statement in the current transaction, if there is one, and return how many rows it touched."""
     async with _client().acquire_connection() as connection:
-        status = cast(str, await connection.execute(sql, *arguments))
+        status = cast("str", await connection.execute(sql, *arguments))
     return int(status.rsplit(" ", 1)[-1])
 
 

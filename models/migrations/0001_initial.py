@@ -1,13 +1,13 @@
-from tortoise import migrations
-from tortoise.migrations import operations as ops
-from models.people import Access, Role
-from models.migrations._pairs import REVERSE_SQL, SQL
 from orjson import loads
+from tortoise import fields, migrations
 from tortoise.fields.base import OnDelete
 from tortoise.fields.data import JSON_DUMPS
-from tortoise import fields
 from tortoise.indexes import Index
+from tortoise.migrations import operations as ops
 from tortoise.migrations.constraints import CheckConstraint, UniqueConstraint
+
+from models.migrations._pairs import REVERSE_SQL, SQL
+from models.people import Access, Role
 
 
 class Migration(migrations.Migration):

@@ -1,0 +1,40 @@
+"""Who may: the one place that decides. ``readable`` says what exists for a viewer, ``require`` what may be done.
+
+Read first (what is not there is NOT_FOUND), then require (FORBIDDEN), so that nothing leaks its existence.
+"""
+
+from dataclasses import dataclass
+
+from models import Access, Role
+from models.errors import Forbidden
+from models.filters import AnyOf, Everything
+from models.pages import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Whoever sent the request: an API key's user, in a tenant."""
+
+    key_id: str
+    user_id: int
+    user_name: str
+    role: Role
+    tenant_id: int
+    tenant_slug: str
+    member_access: Access
+
+    @property
+    def access(self) -> Access:
+        """To everything in the tenant: admins have all, members what the tenant gives its members."""
+        return Access.ADMIN if self.role is Role.ADMIN else self.member_access
+
+
+def readable(viewer: Viewer) -> Scope:
+    """The batches and objects that exist for the viewer."""
+    return Scope(viewer.tenant_id, Everything() if viewer.access.includes(Access.VIEW) else AnyOf(()))
+
+
+def require(viewer: Viewer, level: Access) -> None:
+    """EDIT makes and changes batches and objects, ADMIN deletes them. Raises Forbidden."""
+    if not viewer.access.includes(level):
+        raise Forbidden(f"This needs {level} access; yours is {viewer.access}.", required=level.value)

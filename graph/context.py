@@ -1,0 +1,105 @@
+"""What a resolver gets besides its arguments. Made once per request."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias, TypeVar
+
+import strawberry
+from strawberry.dataloader import DataLoader
+
+from access.policy import Viewer, readable
+from models import people, reads
+from models.filters import Condition
+from models.pages import Bounds, Page, Row, Scope, bounds
+
+K = TypeVar("K")
+G = TypeVar("G")
+
+
+@dataclass(frozen=True)
+class InputLimits:
+    """Counts and characters; all are settings."""
+
+    page_size: int
+    max_page_size: int
+    max_objects_per_call: int
+    max_id_characters: int
+    max_key_characters: int
+    max_value_characters: int
+    max_pairs_per_object: int
+
+
+@dataclass(frozen=True)
+class NestedPage:
+    """One batch's page among the same pages of its siblings."""
+
+    batch_pk: int
+    where: Condition
+    bounds: Bounds
+
+
+@dataclass(frozen=True)
+class NestedCount:
+    batch_pk: int
+    where: Condition
+
+
+@dataclass
+class Context:
+    viewer: Viewer
+    request_id: str
+    limits: InputLimits
+
+    @cached_property
+    def scope(self) -> Scope:
+        return readable(self.viewer)
+
+    def bounds(
+        self, first: int | None, after: str | None, last: int | None, before: str | None, digest: bytes
+    ) -> Bounds:
+        """The part of a list that is asked for; ``digest`` says which list the cursors must be of."""
+        return bounds(
+            first, after, last, before, default=self.limits.page_size, most=self.limits.max_page_size, of=digest
+        )
+
+    @cached_property
+    def pages(self) -> DataLoader[NestedPage, Page]:
+        return DataLoader(self._load_pages)
+
+    @cached_property
+    def counts(self) -> DataLoader[NestedCount, int]:
+        return DataLoader(self._load_counts)
+
+    @cached_property
+    def users(self) -> DataLoader[int, Row]:
+        return DataLoader(self._load_users)
+
+    async def _load_pages(self, wanted: list[NestedPage]) -> Sequence[Page]:
+        found: dict[NestedPage, Page] = {}
+        for (where, part), keys in _grouped({key: (key.where, key.bounds) for key in wanted}).items():
+            pages = await reads.objects_of_batches(self.scope, [key.batch_pk for key in keys], where, part)
+            found.update((key, pages[key.batch_pk]) for key in keys)
+        return [found[key] for key in wanted]
+
+    async def _load_counts(self, wanted: list[NestedCount]) -> Sequence[int]:
+        found: dict[NestedCount, int] = {}
+        for where, keys in _grouped({key: key.where for key in wanted}).items():
+            counts = await reads.count_objects_of_batches(self.scope, [key.batch_pk for key in keys], where)
+            found.update((key, counts[key.batch_pk]) for key in keys)
+        return [found[key] for key in wanted]
+
+    async def _load_users(self, wanted: list[int]) -> Sequence[Row]:
+        rows = {row["id"]: row for row in await people.some_users(self.viewer.tenant_id, wanted)}
+        return [rows.get(key) for key in wanted]
+
+
+Info: TypeAlias = strawberry.Info[Context, None]
+
+
+def _grouped(group_of: Mapping[K, G]) -> dict[G, list[K]]:
+    groups: dict[G, list[K]] = defaultdict(list)
+    for key, group in group_of.items():
+        groups[group].append(key)
+    return groups

@@ -1,0 +1,71 @@
+"""The inputs of mutations, and the checks that no type can express."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import orjson
+import strawberry
+
+from graph.context import InputLimits
+from models.errors import AlreadyExists, BadInput
+from models.writes import NewObject, Pair
+
+
+@strawberry.input(description="A key and its value.")
+class DatumInput:
+    key: str = strawberry.field(description="Not empty.")
+    value: str = strawberry.field(description="Any text; may be empty.")
+
+
+@strawberry.input(description="An object to make.")
+class ObjectInput:
+    object_id: str = strawberry.field(description="Your id for it, unique in the tenant.")
+    data: list[DatumInput] = strawberry.field(description="Its pairs, in order. A key may occur more than once.")
+
+
+def new_objects(given: Sequence[ObjectInput], limits: InputLimits) -> list[NewObject]:
+    """Raises BadInput or AlreadyExists naming the object and the pair."""
+    if len(given) > limits.max_objects_per_call:
+        raise BadInput(
+            f"{len(given):,} objects in one call; at most {limits.max_objects_per_call:,} are allowed:"
+            " send the rest with createObjects."
+        )
+    for one in given:
+        check_id("objectId", one.object_id, limits)
+    if len({one.object_id for one in given}) < len(given):
+        twice = [object_id for object_id, times in Counter(one.object_id for one in given).items() if times > 1]
+        raise AlreadyExists(f'The call has "{twice[0]}" more than once.', objectIds=twice[:100])
+    return [
+        NewObject(one.object_id, orjson.dumps(pairs(one.data, f'Object "{one.object_id}"', limits)).decode())
+        for one in given
+    ]
+
+
+def pairs(given: Sequence[DatumInput], whose: str, limits: InputLimits) -> list[Pair]:
+    """Raises BadInput naming the pair by its position, counted from 0 as in the request."""
+    check_pair_count(len(given), whose, limits)
+    for index, datum in enumerate(given):
+        if not datum.key:
+            raise BadInput(f"{whose}, data[{index}]: the key is empty.")
+        if len(datum.key) > limits.max_key_characters:
+            raise BadInput(_too_long(f"{whose}, data[{index}]: the key", datum.key, limits.max_key_characters))
+        if len(datum.value) > limits.max_value_characters:
+            where = f'{whose}, data[{index}]: the value of "{datum.key}"'
+            raise BadInput(_too_long(where, datum.value, limits.max_value_characters))
+    return [{"key": datum.key, "value": datum.value} for datum in given]
+
+
+def check_pair_count(count: int, whose: str, limits: InputLimits) -> None:
+    if count > limits.max_pairs_per_object:
+        raise BadInput(f"{whose} has {count} pairs; at most {limits.max_pairs_per_object} are allowed.")
+
+
+def check_id(name: str, text: str, limits: InputLimits) -> None:
+    if not text:
+        raise BadInput(f'"{name}" must not be empty.')
+    if len(text) > limits.max_id_characters:
+        raise BadInput(_too_long(f'"{name}"', text, limits.max_id_characters))
+
+
+def _too_long(what: str, text: str, most: int) -> str:
+    return f"{what} has {len(text)} characters; at most {most} are allowed."

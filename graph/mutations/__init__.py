@@ -1,0 +1,14 @@
+"""Everything that can be changed. Each mutation is one transaction."""
+
+import strawberry
+
+from graph.mutations.create_batch import CreateBatch
+from graph.mutations.create_objects import CreateObjects
+from graph.mutations.delete_batch import DeleteBatch
+from graph.mutations.delete_objects import DeleteObjects
+from graph.mutations.update_object_data import UpdateObjectData
+
+
+@strawberry.type(description="Everything that can be changed. Each mutation is kept whole or not at all.")
+class Mutation(CreateBatch, CreateObjects, UpdateObjectData, DeleteObjects, DeleteBatch):
+    pass

@@ -1,0 +1,37 @@
+import strawberry
+
+from access.policy import require
+from graph.context import Info
+from graph.inputs import ObjectInput, check_id, new_objects
+from graph.types.objects import Batch, Object
+from models import Access, writes
+
+
+@strawberry.input(description="A batch to make, with its first objects.")
+class CreateBatchInput:
+    batch_id: str = strawberry.field(description="Your id for it, unique in the tenant.")
+    objects: list[ObjectInput] | None = strawberry.field(description="Objects to make in it.", default=None)
+
+
+@strawberry.type(description="What was made.")
+class CreateBatchPayload:
+    batch: Batch = strawberry.field(description="The new batch.")
+    objects: list[Object] = strawberry.field(description="The new objects, in the order given.")
+
+
+@strawberry.type
+class CreateBatch:
+    @strawberry.mutation(
+        description="Make a batch and its objects, all or none. ALREADY_EXISTS names ids that are taken."
+    )
+    async def create_batch(self, info: Info, input: CreateBatchInput) -> CreateBatchPayload:  # noqa: A002
+        viewer, limits = info.context.viewer, info.context.limits
+        require(viewer, Access.EDIT)
+        check_id("batchId", input.batch_id, limits)
+        objects = new_objects(input.objects or (), limits)
+        made = await writes.create_batch(viewer.tenant_id, viewer.user_id, input.batch_id, objects)
+        rows = made.rows(input.batch_id, viewer.user_id, objects)
+        return CreateBatchPayload(
+            batch=Batch.of({"id": made.batch_pk, "batch_id": input.batch_id, "created_by_id": viewer.user_id}),
+            objects=[Object.of(row) for row in rows],
+        )

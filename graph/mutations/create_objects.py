@@ -1,0 +1,33 @@
+import strawberry
+
+from access.policy import require
+from graph import lookups
+from graph.context import Info
+from graph.inputs import ObjectInput, new_objects
+from graph.types.objects import Batch, Object
+from models import Access, writes
+
+
+@strawberry.input(description="Objects to add to a batch.")
+class CreateObjectsInput:
+    batch_id: str = strawberry.field(description="The batch; it must exist.")
+    objects: list[ObjectInput] = strawberry.field(description="The objects to make.")
+
+
+@strawberry.type(description="What was made.")
+class CreateObjectsPayload:
+    batch: Batch = strawberry.field(description="The batch they are in.")
+    objects: list[Object] = strawberry.field(description="The new objects, in the order given.")
+
+
+@strawberry.type
+class CreateObjects:
+    @strawberry.mutation(description="Make objects in a batch, all or none. ALREADY_EXISTS names ids that are taken.")
+    async def create_objects(self, info: Info, input: CreateObjectsInput) -> CreateObjectsPayload:  # noqa: A002
+        viewer = info.context.viewer
+        batch = await lookups.batch(info.context, input.batch_id)
+        require(viewer, Access.EDIT)
+        objects = new_objects(input.objects, info.context.limits)
+        made = await writes.create_objects(viewer.tenant_id, batch["id"], objects)
+        rows = made.rows(batch["batch_id"], batch["created_by_id"], objects)
+        return CreateObjectsPayload(batch=Batch.of(batch), objects=[Object.of(row) for row in rows])

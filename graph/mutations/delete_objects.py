@@ -1,0 +1,32 @@
+import strawberry
+
+from access.policy import require
+from graph.context import Info
+from models import Access, reads, writes
+from models.errors import BadInput
+
+
+@strawberry.input(description="Objects to delete.")
+class DeleteObjectsInput:
+    object_ids: list[str] = strawberry.field(description="Their ids; each must exist.")
+
+
+@strawberry.type(description="What was deleted.")
+class DeleteObjectsPayload:
+    deleted_object_ids: list[str] = strawberry.field(description="The ids as given, each once.")
+
+
+@strawberry.type
+class DeleteObjects:
+    @strawberry.mutation(description="Delete objects, all or none. NOT_FOUND names those that are not there.")
+    async def delete_objects(self, info: Info, input: DeleteObjectsInput) -> DeleteObjectsPayload:  # noqa: A002
+        context = info.context
+        object_ids = list(dict.fromkeys(input.object_ids))
+        if len(object_ids) > context.limits.max_objects_per_call:
+            raise BadInput(
+                f"{len(object_ids):,} ids in one call; at most {context.limits.max_objects_per_call:,} are allowed."
+            )
+        writes.require_all(object_ids, await reads.visible_object_ids(context.scope, object_ids))
+        require(context.viewer, Access.ADMIN)
+        await writes.delete_objects(context.scope, object_ids)
+        return DeleteObjectsPayload(deleted_object_ids=object_ids)

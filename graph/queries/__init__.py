@@ -1,0 +1,14 @@
+"""Everything that can be asked."""
+
+import strawberry
+
+from graph.queries.batches import BatchQuery
+from graph.queries.facets import FacetQuery
+from graph.queries.nodes import NodeQuery
+from graph.queries.objects import ObjectQuery
+from graph.queries.viewer import ViewerQuery
+
+
+@strawberry.type(description="Everything that can be asked.")
+class Query(NodeQuery, ViewerQuery, BatchQuery, ObjectQuery, FacetQuery):
+    pass

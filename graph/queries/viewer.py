@@ -1,0 +1,16 @@
+import strawberry
+
+from graph.context import Info
+from graph.types.people import Tenant, User, Viewer
+
+
+@strawberry.type
+class ViewerQuery:
+    @strawberry.field(description="Whoever sent this request.")
+    async def viewer(self, info: Info) -> Viewer:
+        viewer = info.context.viewer
+        return Viewer(
+            user=User.of(await info.context.users.load(viewer.user_id)),
+            tenant=Tenant(slug=viewer.tenant_slug, member_access=viewer.member_access),
+            access=viewer.access,
+        )

@@ -1,0 +1,64 @@
+"""The scalars: DateTime with a required offset, and a String and ID that hold what PostgreSQL can hold."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import strawberry
+from graphql import GraphQLID, GraphQLScalarType, GraphQLString
+from graphql.language import ValueNode
+
+from models.errors import BadInput
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def parse_datetime(value: object) -> datetime:
+    """RFC 3339; finer than a microsecond is cut off."""
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise BadInput('A DateTime is RFC 3339 with an offset, such as "2026-11-23T08:30:00Z".')
+    try:
+        return datetime.fromisoformat(value.upper())
+    except ValueError as error:
+        raise BadInput(f"There is no such moment: {error}.") from None
+
+
+def format_datetime(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+DateTime = strawberry.scalar(
+    name="DateTime",
+    description="A moment as RFC 3339 says it, with its offset from UTC.",
+    specified_by_url="https://datatracker.ietf.org/doc/html/rfc3339",
+    parse_value=parse_datetime,
+    serialize=format_datetime,
+)
+
+
+def _refuse_nul(scalar: GraphQLScalarType) -> None:
+    """Make the specified scalar refuse what PostgreSQL cannot store, wherever in the input it stands.
+
+    The specified scalars cannot be replaced in a schema, because introspection refers to the very same ones.
+    """
+    coerce_value, parse_literal = scalar.coerce_input_value, scalar.parse_literal
+
+    def value(given: Any) -> Any:
+        return _storable(coerce_value(given))
+
+    def literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
+        return _storable(parse_literal(node, variables))
+
+    scalar.coerce_input_value = scalar.parse_value = value  # type: ignore[method-assign, assignment]
+    scalar.parse_literal = literal  # type: ignore[method-assign, assignment]
+
+
+def _storable(text: Any) -> Any:
+    if isinstance(text, str) and _UNSTORABLE.search(text):
+        raise BadInput("Text must not contain NUL (U+0000) or lone surrogates (U+D800 to U+DFFF).")
+    return text
+
+
+for _scalar in (GraphQLString, GraphQLID):
+    _refuse_nul(_scalar)

@@ -1,0 +1,93 @@
+"""Batch, Object and Datum, made straight from the rows that a page read."""
+
+from datetime import datetime
+from functools import partial
+
+import orjson
+import strawberry
+
+from graph.context import Info, NestedCount, NestedPage
+from graph.types.connection import Connection
+from graph.types.filters import ObjectWhere, condition
+from graph.types.node import Node, global_id
+from graph.types.people import User
+from models import ids, pages
+from models.pages import Row
+
+
+@strawberry.type(description="A key and its value.")
+class Datum:
+    key: str = strawberry.field(description="May occur more than once in an object.")
+    value: str = strawberry.field(description="Always text; filters compare it as a number where it is one.")
+
+
+@strawberry.type(description="A named group of objects.")
+class Batch(Node):
+    pk: strawberry.Private[int]
+    created_by_pk: strawberry.Private[int]
+    batch_id: str = strawberry.field(description="The client's id, unique in the tenant.")
+    created_at: datetime = strawberry.field(description="When the batch was made.")
+
+    @classmethod
+    def of(cls, row: Row, key: str = "id") -> "Batch":
+        """From a row of batches, or with ``key="batch_pk"`` from a row of objects."""
+        pk = row[key]
+        return cls(
+            id=global_id("Batch", pk),
+            pk=pk,
+            created_by_pk=row["created_by_id"],
+            batch_id=row["batch_id"],
+            created_at=ids.created_at(pk),
+        )
+
+    @strawberry.field(description="Who made the batch.")
+    async def created_by(self, info: Info) -> User | None:
+        row = await info.context.users.load(self.created_by_pk)
+        return row and User.of(row)
+
+    @strawberry.field(
+        description="The batch's objects, newest first. For all batches of a page it is one SQL statement."
+    )
+    async def objects(
+        self,
+        info: Info,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+        where: ObjectWhere | None = None,
+    ) -> Connection["Object"]:
+        wanted = condition(where)
+        digest = pages.digest("objects of a batch", self.pk, wanted)
+        bounds = info.context.bounds(first, after, last, before, digest)
+        return Connection(
+            page=await info.context.pages.load(NestedPage(self.pk, wanted, bounds)),
+            digest=digest,
+            make=Object.of,
+            count=partial(info.context.counts.load, NestedCount(self.pk, wanted)),
+        )
+
+
+@strawberry.type(description="Something with an id of the client's, in one batch, with data that can be filtered.")
+class Object(Node):
+    row: strawberry.Private[Row]
+    object_id: str = strawberry.field(description="The client's id, unique in the tenant.")
+    created_at: datetime = strawberry.field(description="When the object was made.")
+    updated_at: datetime = strawberry.field(description="When its data last changed; pass it as `ifUpdatedAt`.")
+    data: list[Datum] = strawberry.field(description="The pairs in the order given.")
+
+    @classmethod
+    def of(cls, row: Row) -> "Object":
+        pk = row["id"]
+        return cls(
+            id=global_id("Object", pk),
+            row=row,
+            object_id=row["object_id"],
+            created_at=ids.created_at(pk),
+            updated_at=row["updated_at"],
+            data=orjson.loads(row["data"]),  # plain dicts: the schema's default resolver reads both
+        )
+
+    @strawberry.field(description="The batch it is in.")
+    def batch(self) -> Batch:
+        return Batch.of(self.row, key="batch_pk")

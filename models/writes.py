@@ -1,0 +1,202 @@
+"""Everything that changes batches and objects: each function is one transaction, kept whole or not at all."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+import asyncpg
+import orjson
+
+from models import database, ids
+from models.errors import AlreadyExists, BatchNotEmpty, Conflict, NotFound
+from models.filters import Sql
+from models.pages import Row, Scope
+
+Pair: TypeAlias = dict[str, str]  # {"key": ..., "value": ...}
+_MOST_NAMED = 100  # ids that one error names
+_DELETED_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    object_id: str
+    data: str  # JSON of a list of pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Primary keys and the time of what one call created; the objects' keys are in the order given."""
+
+    at: datetime
+    batch_pk: int
+    object_keys: range
+
+    def rows(self, batch_id: str, created_by_id: int, objects: Sequence[NewObject]) -> Iterator[Row]:
+        """The new objects as a page would have read them."""
+        for key, one in zip(self.object_keys, objects, strict=True):
+            yield {
+                "id": key,
+                "object_id": one.object_id,
+                "data": one.data,
+                "updated_at": self.at,
+                "batch_pk": self.batch_pk,
+                "batch_id": batch_id,
+                "created_by_id": created_by_id,
+            }
+
+
+async def create_batch(tenant_id: int, user_id: int, batch_id: str, objects: Sequence[NewObject]) -> Made:
+    """Raises AlreadyExists naming the batch or the objects whose ids are taken."""
+    async with _naming_taken(tenant_id, objects), database.transaction():
+        call = await _Call.begin()
+        [batch_pk] = ids.keys(call.now, call.number, 1)
+        try:
+            await database.execute(
+                "INSERT INTO batches (id, tenant_id, batch_id, created_by_id) VALUES ($1, $2, $3, $4)",
+                *(batch_pk, tenant_id, batch_id, user_id),
+            )
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != "batches_batch_id_unique":
+                raise
+            raise AlreadyExists(f"There is a batch {_named([batch_id])} already.", batchIds=[batch_id]) from None
+        return await call.copy_objects(tenant_id, batch_pk, objects)
+
+
+async def create_objects(tenant_id: int, batch_pk: int, objects: Sequence[NewObject]) -> Made:
+    """Raises AlreadyExists naming the objects whose ids are taken, NotFound when the batch has just been deleted."""
+    async with _naming_taken(tenant_id, objects), database.transaction():
+        return await (await _Call.begin()).copy_objects(tenant_id, batch_pk, objects)
+
+
+async def update_data(
+    tenant_id: int, key: int, change: Callable[[list[Pair]], list[Pair]], if_updated_at: datetime | None
+) -> Row:
+    """Apply ``change`` to the committed data while the row is locked, and return ``data`` and ``updated_at``.
+
+    ``updated_at`` grows by at least a millisecond with every change: clients whose clocks know no finer unit can send
+    it back as ``if_updated_at``.
+    """
+    async with database.transaction():
+        found = await database.fetch(
+            "SELECT data, updated_at FROM objects WHERE tenant_id = $1 AND id = $2 FOR UPDATE", tenant_id, key
+        )
+        if not found:
+            raise NotFound
+        if if_updated_at is not None and found[0]["updated_at"] != if_updated_at:
+            raise Conflict(updatedAt=found[0]["updated_at"].isoformat())
+        data = change(orjson.loads(found[0]["data"]))
+        [row] = await database.fetch(
+            "UPDATE objects SET data = $3, updated_at ="
+            " greatest(date_trunc('milliseconds', clock_timestamp()), updated_at + interval '1 millisecond')"
+            " WHERE tenant_id = $1 AND id = $2 RETURNING data, updated_at",
+            *(tenant_id, key, orjson.dumps(data).decode()),
+        )
+        return row
+
+
+async def delete_objects(scope: Scope, object_ids: Sequence[str]) -> None:
+    """All or none: raises NotFound naming those that are not there (any more)."""
+    async with database.transaction():
+        sql = Sql(scope.tenant_id)
+        wanted = sql.bind(list(object_ids), "text[]")
+        rows = await database.fetch(
+            f"DELETE FROM objects o WHERE o.tenant_id = {sql.tenant} AND o.object_id = ANY({wanted})"
+            f" AND {sql.test(scope.within, 'o.id', 'o.batch_pk')} RETURNING o.object_id",
+            *sql.arguments,
+        )
+        require_all(object_ids, rows)
+
+
+def require_all(object_ids: Sequence[str], rows: Sequence[Row]) -> None:
+    """Raises NotFound naming the ids that none of the rows has."""
+    there = {row["object_id"] for row in rows}
+    if missing := [one for one in object_ids if one not in there]:
+        raise NotFound(f"There is no object {_named(missing)}.", objectIds=missing[:_MOST_NAMED])
+
+
+async def delete_batch(tenant_id: int, batch_pk: int, *, cascade: bool) -> int:
+    """Returns how many objects went with it; raises BatchNotEmpty unless ``cascade``."""
+    async with database.transaction():
+        # Locked, so that nobody adds objects meanwhile: their reference waits for us and then finds nothing.
+        if not await database.fetch(
+            "SELECT FROM batches WHERE tenant_id = $1 AND id = $2 FOR UPDATE", tenant_id, batch_pk
+        ):
+            raise NotFound
+        deleted = await _delete_objects_of(tenant_id, batch_pk) if cascade else 0
+        try:
+            await database.execute("DELETE FROM batches WHERE tenant_id = $1 AND id = $2", tenant_id, batch_pk)
+        except asyncpg.ForeignKeyViolationError as error:
+            if error.constraint_name != "objects_batch_fkey":
+                raise
+            raise BatchNotEmpty from None
+        return deleted
+
+
+async def _delete_objects_of(tenant_id: int, batch_pk: int) -> int:
+    """In portions that each stay within the statement time-out."""
+    deleted = 0
+    while portion := await database.execute(
+        "DELETE FROM objects WHERE tenant_id = $1 AND id IN"
+        " (SELECT id FROM objects WHERE tenant_id = $1 AND batch_pk = $2 ORDER BY id LIMIT $3)",
+        *(tenant_id, batch_pk, _DELETED_AT_ONCE),
+    ):
+        deleted += portion
+    return deleted
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What the keys of one call are made of (``ids.py``)."""
+
+    now: datetime
+    number: int
+
+    @classmethod
+    async def begin(cls) -> "_Call":
+        # To the millisecond, so that a row's time is exactly what its key says.
+        [row] = await database.fetch("SELECT date_trunc('milliseconds', now()) AS now, nextval('calls') AS number")
+        return cls(row["now"], row["number"])
+
+    async def copy_objects(self, tenant_id: int, batch_pk: int, objects: Sequence[NewObject]) -> Made:
+        keys = ids.keys(self.now, self.number, len(objects))
+        columns = ("id", "tenant_id", "batch_pk", "object_id", "data", "updated_at")
+        records = (
+            (key, tenant_id, batch_pk, one.object_id, one.data, self.now)
+            for key, one in zip(keys, objects, strict=True)
+        )
+        try:
+            if objects:
+                await database.copy("objects", columns, records)
+        except asyncpg.ForeignKeyViolationError as error:
+            if error.constraint_name != "objects_batch_fkey":
+                raise
+            raise NotFound("The batch has just been deleted.") from None
+        return Made(self.now, batch_pk, keys)
+
+
+@asynccontextmanager
+async def _naming_taken(tenant_id: int, objects: Sequence[NewObject]) -> AsyncIterator[None]:
+    """Turns the refusal of a taken object id into AlreadyExists with all taken ids.
+
+    Around the transaction, not inside: the refusal has ended it, and naming them takes a statement.
+    """
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != "objects_object_id_unique":
+            raise
+        rows = await database.fetch(
+            "SELECT object_id FROM objects WHERE tenant_id = $1 AND object_id = ANY($2::text[])"
+            " ORDER BY object_id LIMIT $3",
+            *(tenant_id, [one.object_id for one in objects], _MOST_NAMED),
+        )
+        taken = [row["object_id"] for row in rows]
+        raise AlreadyExists(f"There is an object {_named(taken)} already.", objectIds=taken) from None
+
+
+def _named(ids_: Sequence[str]) -> str:
+    """At most three ids for a message, each at most 64 characters; the rest is counted."""
+    shown = ", ".join(f'"{one if len(one) <= 64 else one[:63] + "…"}"' for one in ids_[:3])
+    return shown if len(ids_) <= 3 else f"{shown} and {len(ids_) - 3} more"
