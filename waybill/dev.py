@@ -1,0 +1,163 @@
+"""`waybill dev`: PostgreSQL, the schema, a first tenant with user and key, and the service, in one process tree."""
+
+import asyncio
+import contextlib
+import dataclasses
+import errno
+import logging
+import os
+import shlex
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import Secret
+
+from access import credentials
+from models import Role, Tenant, User, database
+from models.errors import Unauthenticated
+from waybill import locks, postgres
+from waybill.app import create_app
+from waybill.settings import Settings
+
+TENANT = "main"
+USER = "admin"
+KEY_NAME = "waybill dev"
+QUERY = '{"query": "{ batches { nodes { batchId } } }"}'
+WATCH_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class DevError(Exception):
+    """`waybill dev` cannot start; the message says what is wrong and what to do."""
+
+
+def run(data_dir: Path, settings: Settings) -> None:
+    """Serves on the settings' host and port until SIGINT or SIGTERM, and leaves nothing running.
+
+    The settings' database is replaced by the one in ``data_dir``. Raises DevError, postgres.PostgresError.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both unwind everything that was started
+    with contextlib.suppress(KeyboardInterrupt):
+        if (data_dir / "lock").exists():
+            with _only_one(data_dir):
+                pass  # says so before anything else is in the way of a second one
+        with (
+            _listening(settings.host, settings.port) as listener,
+            postgres.Server(data_dir) as server,
+            _only_one(data_dir),
+            asyncio.Runner(loop_factory=uvicorn.Config("", loop="uvloop").get_loop_factory()) as runner,
+        ):
+            port = listener.getsockname()[1]  # differs when any free one was asked for, by 0
+            settings = dataclasses.replace(settings, database_url=Secret(server.url), port=port)
+            key = runner.run(prepare(server.url, data_dir / "api-key"))
+            app = create_app(settings, graphiql_key=key)
+            runner.run(_serve(app, listener, server, lambda: _welcome(settings, key, data_dir)))
+
+
+async def prepare(url: str, key_file: Path) -> str:
+    """Brings the database to the newest schema and returns a working key, made when the file holds none."""
+    await database.migrate(url)
+    async with database.connected(database.config(url, max_connections=2)):
+        key = key_file.read_text().strip() if key_file.exists() else ""  # noqa: ASYNC240 - before anything is served
+        try:
+            await credentials.authenticate(f"Bearer {key}")
+        except Unauthenticated:
+            async with database.transaction():
+                tenant, _ = await Tenant.update_or_create(slug=TENANT, defaults={"revoked_at": None})
+                changes = {"role": Role.ADMIN, "revoked_at": None}
+                user, _ = await User.update_or_create(tenant=tenant, name=USER, defaults=changes)
+                key = await credentials.create_key(user, KEY_NAME)
+            _write_secret(key_file, key + "\n")
+    return key
+
+
+async def _serve(app: Starlette, listener: socket.socket, server: postgres.Server, welcome: Callable[[], None]) -> None:
+    config = uvicorn.Config(
+        app, loop="none", http="httptools", lifespan="on", log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=3,
+    )  # fmt: skip
+    web = _Web(config, welcome)
+    watch = asyncio.create_task(_watch(server))
+    watch.add_done_callback(lambda _: setattr(web, "should_exit", True))
+    await web.serve(sockets=[listener])
+    watch.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watch
+
+
+async def _watch(server: postgres.Server) -> None:
+    """Until it can be started no more, PostgreSQL is started again when it died; requests get 503 meanwhile."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        if not await asyncio.to_thread(server.alive):
+            log.error("PostgreSQL died and is started again")
+            await asyncio.to_thread(server.recover)
+        await asyncio.to_thread(server.trim_log)
+
+
+class _Web(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, welcome: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._welcome = welcome
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._welcome()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()  # raising them again would make a failure of the way to end
+
+
+def _welcome(settings: Settings, key: str, data_dir: Path) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{settings.port}/graphql"
+    curl = ["curl", url, "-H", f"Authorization: Bearer {key}", "-H", "Content-Type: application/json", "-d", QUERY]
+    click.echo(f"GraphiQL  {url}")
+    click.echo(f"API key   {key}  (in {data_dir / 'api-key'})")
+    click.echo(f"Try       {shlex.join(curl)}")
+    click.echo("Ctrl-C stops everything; the data stays.")
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """From the start, so that a taken port is known before anything runs; who connects early waits for the answer."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise DevError(
+                f"port {port} on {host} is taken: stop what uses it, or pass another, such as --port {port + 1}"
+            ) from None
+        raise DevError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+    with listener:
+        yield listener
+
+
+@contextlib.contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    with locks.opened(data_dir / "lock") as file:
+        if not locks.lock(file):
+            raise DevError(f"waybill dev already runs on {data_dir}, as process {file.read().decode()}")
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
+        file.flush()
+        yield
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Whole or not at all, and never readable for others."""
+    number, new = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    with os.fdopen(number, "w") as file:
+        file.write(text)
+    Path(new).replace(path)
