@@ -20,21 +20,12 @@ OWN_ORIGIN = (
 )
 # What the CDN sends can read the key in the page; connect-src lets it go nowhere but here.
 CDN = (
-    "script-src 'unsafe-inline' https://esm.sh data:; worker-src blob:; connect-src 'self'; font-src data:; "
-    f"img-src data:; style-src 'unsafe-inline' https://esm.sh; {NOTHING_ELSE}"
+    "script-src 'unsafe-inline' https://esm.sh data:; worker-src blob: https://esm.sh; connect-src 'self'; "
+    f"font-src data:; img-src data:; style-src 'unsafe-inline' https://esm.sh; {NOTHING_ELSE}"
 )
 
 
-def wants_page(request: Request) -> bool:
-    """A browser that opens the address, as against a client that sends a query by GET."""
-    return (
-        request.method in {"GET", "HEAD"}
-        and "text/html" in request.headers.get("accept", "")
-        and "query" not in request.query_params
-    )
-
-
-def graphiql_page(key: str | None = None, static: Path = STATIC) -> Callable[[], Response]:
+def graphiql_page(key: str | None = None, static: Path = STATIC) -> Callable[[Request], Response]:
     """Reads the page once. ``key`` is for `waybill dev` only: whoever can open the page can read it."""
     built = (static / "index.html").exists()
     html = (static / "index.html" if built else CDN_PAGE).read_text(encoding="utf-8")
@@ -50,7 +41,7 @@ def graphiql_page(key: str | None = None, static: Path = STATIC) -> Callable[[],
         "X-Frame-Options": "DENY",
     }
     # A response for each request, because middleware writes into its headers.
-    return lambda: HTMLResponse(html, headers=headers)
+    return lambda _request: HTMLResponse(html, headers=headers)
 
 
 class GraphiqlAssets(StaticFiles):
