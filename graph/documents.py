@@ -1,0 +1,100 @@
+"""From the text of a GraphQL document to what can be executed, remembered from request to request."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    parse,
+    specified_rules,
+    validate,
+)
+from graphql.validation import NoSchemaIntrospectionCustomRule
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+
+from graph import limits
+from graph.errors import MOST_ERRORS, PARSE_FAILED, VALIDATION_FAILED, FormattedError, bad_request, request_errors
+from graph.limits import QueryLimits
+
+_RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+_LARGE = 1_000  # characters; above it, parsing and validating can take more than a few milliseconds
+
+# A parsed document takes 100 to 300 bytes per character, so this is 10 to 30 MB at most.
+_MOST_REMEMBERED = 100_000  # characters in all
+_LONGEST_REMEMBERED = 10_000  # characters of one document
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Executable if it has no ``errors``."""
+
+    node: DocumentNode
+    errors: Sequence[FormattedError] = ()
+    _operations: dict[str | None, OperationDefinitionNode] = field(default_factory=dict)
+
+    def operation(self, name: str | None) -> OperationDefinitionNode:
+        """The operation of that name, or the only one. Raises RequestError."""
+        if name is None and len(self._operations) == 1:
+            return next(iter(self._operations.values()))
+        if name is None:
+            raise bad_request("The document has several operations: name one of them in operationName.", None)
+        if name not in self._operations:
+            raise bad_request("The document has no operation of the name given in operationName.", None)
+        return self._operations[name]
+
+
+class Documents:
+    """Parses and validates. Remembers the documents used last, the refused ones too."""
+
+    def __init__(self, schema: GraphQLSchema, query_limits: QueryLimits, *, introspection: bool) -> None:
+        self._schema = schema
+        self._limits = query_limits
+        self._introspection = introspection
+        self._remembered: OrderedDict[str, Document] = OrderedDict()
+        self._characters = 0
+
+    async def read(self, text: str) -> Document:
+        if (document := self._remembered.get(text)) is not None:
+            self._remembered.move_to_end(text)
+            return document
+        document = await asyncio.to_thread(self._read, text) if len(text) > _LARGE else self._read(text)
+        if len(text) <= _LONGEST_REMEMBERED:
+            self._remember(text, document)
+        return document
+
+    def _remember(self, text: str, document: Document) -> None:
+        if text not in self._remembered:  # another request may have read the same meanwhile
+            self._characters += len(text)
+        self._remembered[text] = document
+        while self._characters > _MOST_REMEMBERED:
+            oldest, _ = self._remembered.popitem(last=False)
+            self._characters -= len(oldest)
+
+    def _read(self, text: str) -> Document:
+        tokens = self._limits.tokens
+        try:
+            node = parse(text, max_lexical_tokens=tokens, max_comments=tokens)
+        except GraphQLSyntaxError as error:
+            if "contains more than" not in error.message:  # graphql-core has no other sign of a limit
+                return Document(DocumentNode(), request_errors([error], PARSE_FAILED))
+            too_many = limits.too_complex("tokens", tokens)
+            return Document(DocumentNode(), [{"message": str(too_many), "extensions": too_many.extensions}])
+        if errors := self._validate(node):
+            return Document(DocumentNode(), request_errors(errors, VALIDATION_FAILED))
+        operations = [each for each in node.definitions if isinstance(each, OperationDefinitionNode)]
+        return Document(node, (), {each.name.value if each.name else None: each for each in operations})
+
+    def _validate(self, node: DocumentNode) -> Sequence[GraphQLError]:
+        if errors := limits.exceeded(node, self._limits):
+            return errors
+        # On its own, because it reports every single field of an introspection query.
+        if not self._introspection and (errors := validate(self._schema, node, [NoSchemaIntrospectionCustomRule])):
+            return errors[:1]
+        return validate(self._schema, node, _RULES, MOST_ERRORS - 1, hide_suggestions=not self._introspection)

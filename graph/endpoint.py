@@ -1,0 +1,168 @@
+"""GraphQL over HTTP: one request in, one answer out. https://graphql.github.io/graphql-over-http/draft/
+
+Our own instead of Strawberry's view, because the fixed cost of a request decides the speed of small pages. Strawberry's
+schema is executed by graphql-core directly; its extensions are not run.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+import strawberry
+from graphql import ExecutionResult, OperationDefinitionNode, OperationType
+from starlette import requests
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from access.policy import Viewer
+from graph import transport
+from graph.deadline import Deadline, End
+from graph.documents import Document, Documents
+from graph.errors import BAD_INPUT, MOST_ERRORS, RequestError, bad_request, field_errors, refusal, request_errors
+from graph.limits import QueryLimits
+from graph.transport import GRAPHQL_RESPONSE, HTML, JSON, Parameters, Request
+from models.errors import TimedOut
+from models.trace import RequestTrace, current
+
+_LARGE_BYTES = 64 * 1024  # above it, coercing the variables can take more than a few milliseconds
+_LONGEST_LOGGED_NAME = 100
+_HEADERS = {
+    media_type: [(b"content-type", f"{media_type}; charset=utf-8".encode()), (b"cache-control", b"no-store")]
+    for media_type in (JSON, GRAPHQL_RESPONSE)
+}
+
+
+class _Answer(NamedTuple):
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class GraphQLEndpoint:
+    """An ASGI application.
+
+    ``authenticate`` is given the Authorization header, before anything else of the request is looked at, and raises
+    Unauthenticated; ``make_context`` makes ``info.context`` from the viewer and the request id; ``page`` answers
+    browsers that open the address, and needs no credential.
+    """
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        *,
+        limits: QueryLimits,
+        introspection: bool,
+        request_timeout_seconds: float,
+        max_body_bytes: int,
+        authenticate: Callable[[str | None], Awaitable[Viewer]],
+        make_context: Callable[[Viewer, str], Any],
+        page: Callable[[requests.Request], Response],
+    ) -> None:
+        self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema
+        self._executor_class = schema.execution_context_class
+        self._documents = Documents(self._schema, limits, introspection=introspection)
+        self._introspection = introspection
+        self._timeout_seconds = request_timeout_seconds
+        self._max_body_bytes = max_body_bytes
+        self._authenticate = authenticate
+        self._make_context = make_context
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        accept = request.header(b"accept")
+        if request.method in ("GET", "HEAD") and _prefers_page(request, accept):
+            await self._page(requests.Request(scope, receive))(scope, receive, send)
+            return
+        media_type = transport.accepted(accept, JSON, GRAPHQL_RESPONSE)
+        trace = current.get() or RequestTrace(request_id=secrets.token_hex(8))
+        with Deadline(self._timeout_seconds) as deadline:
+            try:
+                answer = _Answer(200, await self._serve(request, media_type, trace, deadline), {})
+            except RequestError as error:
+                answer = _refused(error, media_type)
+            except ClientDisconnect:
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is masked and logged in one place
+                answer = _refused(refusal(error, trace.request_id), media_type)
+        if deadline.end is End.GONE:
+            return
+        if deadline.end is End.LATE:
+            answer = _refused(refusal(TimedOut(), trace.request_id), media_type)
+        await _send(send, answer, media_type or JSON)
+
+    async def _serve(self, request: Request, media_type: str | None, trace: RequestTrace, deadline: Deadline) -> bytes:
+        """The body of a successful answer. Raises RequestError, and whatever else goes wrong outside of the fields."""
+        if media_type is None:
+            raise bad_request(f"The answer can be {GRAPHQL_RESPONSE} or {JSON}.", 406)
+        if request.method not in ("GET", "POST"):
+            raise bad_request(f"{request.method} is not a method of GraphQL: use POST.", 405, allow="GET, POST")
+        viewer = await self._authenticate(request.header(b"authorization"))
+        trace.key_id = viewer.key_id
+        parameters = await self._parameters(request)
+        deadline.listen(request.receive)
+        trace.operation_name = parameters.operation_name and parameters.operation_name[:_LONGEST_LOGGED_NAME]
+        document = await self._documents.read(parameters.query)
+        if document.errors:
+            raise RequestError(document.errors)
+        operation = document.operation(parameters.operation_name)
+        if operation.name:
+            trace.operation_name = operation.name.value[:_LONGEST_LOGGED_NAME]
+        _check_allowed(operation, request.method)
+        result = await self._execute(document, parameters, self._make_context(viewer, trace.request_id))
+        answer: dict[str, Any] = {"errors": field_errors(result.errors, trace.request_id)} if result.errors else {}
+        answer["data"] = result.data
+        return orjson.dumps(answer)
+
+    async def _parameters(self, request: Request) -> Parameters:
+        if request.method == "GET":
+            return transport.from_query_string(request.scope["query_string"])
+        request.check_content()
+        return transport.from_body(await request.body(self._max_body_bytes))
+
+    async def _execute(self, document: Document, parameters: Parameters, context: object) -> ExecutionResult:
+        """Raises RequestError if the variables are not what the operation declares."""
+
+        def prepare() -> Any:
+            return self._executor_class.build(
+                self._schema,
+                document.node,
+                context_value=context,
+                raw_variable_values=parameters.variables,
+                operation_name=parameters.operation_name,
+                max_coercion_errors=MOST_ERRORS - 1,
+                hide_suggestions=not self._introspection,
+                operation_extensions=parameters.extensions,
+            )
+
+        executor = await asyncio.to_thread(prepare) if parameters.size > _LARGE_BYTES else prepare()
+        if isinstance(executor, list):
+            raise RequestError(request_errors(executor, BAD_INPUT))
+        result = executor.execute_operation()
+        return result if isinstance(result, ExecutionResult) else await result
+
+
+def _prefers_page(request: Request, accept: str | None) -> bool:
+    return transport.accepted(accept, JSON, GRAPHQL_RESPONSE, HTML) == HTML and not request.has_parameter(b"query")
+
+
+def _check_allowed(operation: OperationDefinitionNode, method: str) -> None:
+    if operation.operation is OperationType.SUBSCRIPTION:
+        raise bad_request("There are no subscriptions over HTTP.", None)
+    if method == "GET" and operation.operation is not OperationType.QUERY:
+        raise bad_request("A mutation needs the method POST.", 405, allow="POST")
+
+
+def _refused(error: RequestError, media_type: str | None) -> _Answer:
+    status = error.status or (400 if media_type == GRAPHQL_RESPONSE else 200)
+    return _Answer(status, orjson.dumps({"errors": error.errors}, default=str), error.headers)
+
+
+async def _send(send: Send, answer: _Answer, media_type: str) -> None:
+    headers = [*_HEADERS[media_type], (b"content-length", str(len(answer.body)).encode())]
+    headers.extend((name.encode(), value.encode()) for name, value in answer.headers.items())
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
