@@ -1,0 +1,223 @@
+"""One PostgreSQL for the whole run, one database per worker from a migrated template, one tenant per test."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from starlette.datastructures import Secret
+
+from access.credentials import create_key
+from models import Access, Role, Tenant, User, database
+from waybill import postgres
+from waybill.app import create_app
+from waybill.settings import Settings
+
+TEMPLATE = "waybill"
+_server = contextlib.ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start PostgreSQL before any worker is: they find it by the environment."""
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    binaries = os.environ.get("WAYBILL_TEST_POSTGRES")
+    # Not pytest's own directory: as root, PostgreSQL's user cannot enter it.
+    directory = Path(_server.enter_context(tempfile.TemporaryDirectory(prefix="waybill-test-")))
+    directory.chmod(0o755)
+    server = postgres.running(directory / "data", binaries=Path(binaries) if binaries else None, durable=False)
+    os.environ["WAYBILL_TEST_DATABASE"] = url = _server.enter_context(server)
+    asyncio.run(database.migrate(url))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        _server.close()
+
+
+def url_of(name: str) -> str:
+    return os.environ["WAYBILL_TEST_DATABASE"].replace(f"/{TEMPLATE}?", f"/{name}?")
+
+
+async def new_database(template: str = TEMPLATE) -> str:
+    """The URL of a new database; dropped with the server."""
+    name = f"test_{secrets.token_hex(6)}"
+    connection = await asyncpg.connect(url_of("postgres"))
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    finally:
+        await connection.close()
+    return url_of(name)
+
+
+@pytest.fixture(scope="session")
+async def database_url() -> str:
+    return await new_database()
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str) -> Settings:
+    return Settings(database_url=Secret(database_url), database_connections=5)
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The application with its lifespan; its answers come over ASGI."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://waybill.test") as client:
+            yield client
+
+
+@pytest.fixture(scope="session")
+async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(settings) as client:
+        yield client
+
+
+class GraphQLErrors(AssertionError):
+    """An answer that should have had no errors."""
+
+
+@dataclass
+class Caller:
+    """A user of one tenant, sending operations through the front door."""
+
+    http: httpx.AsyncClient
+    tenant: Tenant
+    user: User
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    async def post(self, query: str, **variables: object) -> httpx.Response:
+        body = {"query": query, "variables": variables}
+        return await self.http.post("/graphql", json=body, headers=self.headers)
+
+    async def execute(self, query: str, **variables: object) -> Any:
+        """``data`` of an answer without errors."""
+        answer = (await self.post(query, **variables)).json()
+        if "errors" in answer:
+            raise GraphQLErrors(answer["errors"])
+        return answer["data"]
+
+    async def error(self, query: str, **variables: object) -> Any:
+        """The single error of an answer that has no data for the field."""
+        answer = (await self.post(query, **variables)).json()
+        [error] = answer["errors"]
+        assert not any((answer.get("data") or {}).values())
+        return error
+
+    async def refused(self, query: str, **variables: object) -> str:
+        """The code of the single error."""
+        return str((await self.error(query, **variables))["extensions"]["code"])
+
+    async def create_batch(self, batch_id: str, objects: dict[str, list[tuple[str, str]]] | None = None) -> Any:
+        """``objects`` maps ids to pairs."""
+        given = [
+            {"objectId": object_id, "data": [{"key": key, "value": value} for key, value in pairs]}
+            for object_id, pairs in (objects or {}).items()
+        ]
+        data = await self.execute(
+            """mutation($batchId: String!, $objects: [ObjectInput!]) {
+              createBatch(input: {batchId: $batchId, objects: $objects}) {
+                batch { id batchId createdAt } objects { id objectId updatedAt }
+              }
+            }""",
+            batchId=batch_id,
+            objects=given,
+        )
+        return data["createBatch"]
+
+    async def object_ids(self, where: object = None) -> list[str]:
+        """The ids of all objects that match, through as many pages as it takes."""
+        found: list[str] = []
+        after = None
+        while True:
+            data = await self.execute(
+                """query($where: ObjectWhere, $after: String) { objects(first: 100, after: $after, where: $where) {
+                  nodes { objectId } pageInfo { hasNextPage endCursor } } }""",
+                where=where,
+                after=after,
+            )
+            found += [node["objectId"] for node in data["objects"]["nodes"]]
+            if not data["objects"]["pageInfo"]["hasNextPage"]:
+                return found
+            after = data["objects"]["pageInfo"]["endCursor"]
+
+
+NewCaller = Callable[..., Awaitable[Caller]]
+
+
+@pytest.fixture
+def new_caller(http: httpx.AsyncClient) -> NewCaller:
+    """Make a user: of a new tenant, or of ``tenant``."""
+
+    async def make(
+        tenant: Tenant | None = None, role: Role = Role.ADMIN, member_access: Access = Access.NONE
+    ) -> Caller:
+        if tenant is None:
+            tenant = await Tenant.create(slug=f"t-{secrets.token_hex(6)}", member_access=member_access)
+        user = await User.create(tenant=tenant, name=f"user-{secrets.token_hex(4)}", role=role)
+        return Caller(http, tenant, user, await create_key(user, "test"))
+
+    return make
+
+
+@pytest.fixture
+async def admin(new_caller: NewCaller) -> Caller:
+    """The admin of a new, empty tenant."""
+    return await new_caller()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def served(database_url: str, **environment: str) -> Iterator[str]:
+    """A real `waybill serve` process; the address it listens on."""
+    port = free_port()
+    command = [sys.executable, "-m", "waybill", "serve", "--port", str(port)]
+    environment = {**os.environ, "WAYBILL_DATABASE_URL": database_url, **environment}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Until the condition holds; a server that does not listen yet counts as not."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            if condition():
+                return
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+@pytest.fixture(scope="session")
+def service_url(database_url: str) -> Iterator[str]:
+    """A service process on this worker's database, for tests that need a socket."""
+    with served(database_url) as url:
+        yield url

@@ -1,0 +1,89 @@
+"""The ASGI application: puts the parts together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Mount, Route
+
+from access.credentials import authenticate
+from access.policy import Viewer
+from graph.context import Context, InputLimits
+from graph.endpoint import GraphQLEndpoint
+from graph.limits import QueryLimits
+from graph.schema import schema
+from models import database
+from waybill.graphiql import GraphiqlAssets, graphiql_page
+from waybill.health import healthz, readyz
+from waybill.logs import RequestLog
+from waybill.settings import Settings
+
+
+def create_app(settings: Settings, *, graphiql_key: str | None = None) -> Starlette:
+    """``graphiql_key`` is shown to whoever opens the page: for `waybill dev` on loopback only."""
+    limits = InputLimits(
+        page_size=settings.page_size,
+        max_page_size=settings.max_page_size,
+        max_objects_per_call=settings.max_objects_per_call,
+        max_id_characters=settings.max_id_characters,
+        max_key_characters=settings.max_key_characters,
+        max_value_characters=settings.max_value_characters,
+        max_pairs_per_object=settings.max_pairs_per_object,
+    )
+
+    def make_context(viewer: Viewer, request_id: str) -> Context:
+        return Context(viewer, request_id, limits)
+
+    endpoint = GraphQLEndpoint(
+        schema,
+        limits=QueryLimits(
+            depth=settings.max_query_depth,
+            fields=settings.max_query_fields,
+            aliases=settings.max_query_aliases,
+            root_fields=settings.max_query_root_fields,
+            directives=settings.max_query_directives,
+            tokens=settings.max_query_tokens,
+        ),
+        introspection=settings.introspection,
+        request_timeout_seconds=settings.request_timeout_seconds,
+        max_body_bytes=settings.max_body_bytes,
+        authenticate=authenticate,
+        make_context=make_context,
+        page=graphiql_page(graphiql_key),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with database.connected(database_config(settings), everywhere=True):
+            yield
+
+    middleware = [Middleware(RequestLog)]
+    if settings.cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.cors_origins),
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
+                expose_headers=["X-Request-Id", "Retry-After"],
+                max_age=3600,
+            )
+        )
+    routes = [
+        Route("/graphql", endpoint),
+        Mount("/graphiql/assets", GraphiqlAssets()),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+    ]
+    return Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
+
+
+def database_config(settings: Settings) -> dict[str, Any]:
+    return database.config(
+        str(settings.database_url),
+        max_connections=settings.database_connections,
+        statement_timeout_seconds=settings.statement_timeout_seconds,
+    )

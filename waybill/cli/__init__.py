@@ -1,0 +1,38 @@
+"""The command line. Each command's module is imported when it is run, so that a client's command starts at once."""
+
+import importlib
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "dev": "waybill.cli.service",
+    "serve": "waybill.cli.service",
+    "migrate": "waybill.cli.service",
+    "schema": "waybill.cli.service",
+    "tenant": "waybill.cli.people",
+    "user": "waybill.cli.people",
+    "key": "waybill.cli.people",
+    "import": "waybill.cli.transfer",
+    "export": "waybill.cli.transfer",
+    "batches": "waybill.cli.lists",
+    "objects": "waybill.cli.lists",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module: Any = importlib.import_module(COMMANDS[name])
+        command: click.Command = getattr(module, name, None) or getattr(module, f"{name}_")
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="waybill")
+def main() -> None:
+    """Waybill: batches of objects with filterable data, over GraphQL."""

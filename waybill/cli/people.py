@@ -1,0 +1,204 @@
+"""Tenants, users and keys. These commands work on the database itself, an empty one too."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from tortoise.exceptions import IntegrityError
+
+from access.credentials import create_key
+from models import Access, ApiKey, Role, Tenant, User, database
+from models.errors import AlreadyExists, BadInput, NotFound
+from waybill.cli.database import chosen_database, data_dir_option
+
+
+def _run(data_dir: Path, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def inside(url: str) -> Any:
+        await database.migrate(url)
+        async with database.connected(database.config(url, max_connections=1)):
+            return await work()
+
+    with chosen_database(data_dir) as url:
+        return asyncio.run(inside(url))
+
+
+@click.group()
+def tenant() -> None:
+    """Tenants isolate users, batches, objects and keys."""
+
+
+@tenant.command("create")
+@data_dir_option
+@click.argument("slug")
+@click.option(
+    "--member-access",
+    type=click.Choice([Access.NONE, Access.VIEW, Access.EDIT]),
+    default=Access.NONE,
+    show_default=True,
+    help="What members may do with everything in the tenant.",
+)
+def create_tenant(data_dir: Path, slug: str, member_access: Access) -> None:
+    """Make a tenant."""
+
+    async def work() -> None:
+        try:
+            await Tenant.create(slug=slug, member_access=member_access)
+        except IntegrityError as error:
+            if _violated(error) == "tenants_slug_form":
+                raise BadInput("a slug is 1 to 63 of a-z, 0-9 and -, and does not begin with -") from None
+            raise AlreadyExists(f'there is a tenant "{slug}" already') from None
+
+    _run(data_dir, work)
+    click.echo(f"tenant {slug} made; next: waybill user create {slug} NAME --role ADMIN")
+
+
+@tenant.command("list")
+@data_dir_option
+def list_tenants(data_dir: Path) -> None:
+    """List tenants."""
+    rows = _run(
+        data_dir, lambda: Tenant.all().order_by("slug").values_list("slug", "member_access", "created_at", "revoked_at")
+    )
+    _print(("tenant", "members may", "made", "revoked"), rows)
+
+
+@tenant.command("revoke")
+@data_dir_option
+@click.argument("slug")
+def revoke_tenant(data_dir: Path, slug: str) -> None:
+    """Refuse all keys of a tenant from now on. Nothing is deleted."""
+    _run(data_dir, lambda: _revoke(Tenant.filter(slug=slug), f'tenant "{slug}"'))
+    click.echo(f"tenant {slug} revoked")
+
+
+@click.group()
+def user() -> None:
+    """Users are the people and programs of a tenant."""
+
+
+@user.command("create")
+@data_dir_option
+@click.argument("tenant")
+@click.argument("name")
+@click.option(
+    "--role", type=click.Choice(list(Role)), default=Role.MEMBER, show_default=True, help="ADMIN may do everything."
+)
+def create_user(data_dir: Path, tenant: str, name: str, role: Role) -> None:
+    """Make a user in a tenant."""
+
+    async def work() -> None:
+        if not name or len(name) > 128:
+            raise BadInput("a user's name has 1 to 128 characters")
+        try:
+            await User.create(tenant=await _tenant(tenant), name=name, role=role)
+        except IntegrityError:
+            raise AlreadyExists(f'there is a user "{name}" in "{tenant}" already') from None
+
+    _run(data_dir, work)
+    click.echo(f"user {name} made; next: waybill key create {tenant} {name}")
+
+
+@user.command("list")
+@data_dir_option
+@click.argument("tenant")
+def list_users(data_dir: Path, tenant: str) -> None:
+    """List the users of a tenant."""
+
+    async def work() -> Sequence[tuple[Any, ...]]:
+        found = User.filter(tenant=await _tenant(tenant)).order_by("name")
+        return await found.values_list("name", "role", "created_at", "revoked_at")
+
+    _print(("user", "role", "made", "revoked"), _run(data_dir, work))
+
+
+@user.command("revoke")
+@data_dir_option
+@click.argument("tenant")
+@click.argument("name")
+def revoke_user(data_dir: Path, tenant: str, name: str) -> None:
+    """Refuse all keys of a user from now on. What the user made stays."""
+    _run(data_dir, lambda: _revoke(User.filter(tenant__slug=tenant, name=name), f'user "{name}" in "{tenant}"'))
+    click.echo(f"user {name} revoked")
+
+
+@click.group()
+def key() -> None:
+    """API keys are what users authenticate with."""
+
+
+@key.command("create")
+@data_dir_option
+@click.argument("tenant")
+@click.argument("user")
+@click.option("--name", default="key", show_default=True, help="What it is for.")
+def create_api_key(data_dir: Path, tenant: str, user: str, name: str) -> None:
+    """Make a key of a user and print it. It cannot be shown again."""
+
+    async def work() -> str:
+        found = await User.get_or_none(tenant__slug=tenant, name=user)
+        if found is None:
+            raise NotFound(f'there is no user "{user}" in "{tenant}"')
+        return await create_key(found, name[:128])
+
+    click.echo(_run(data_dir, work))
+
+
+@key.command("list")
+@data_dir_option
+@click.argument("tenant")
+def list_keys(data_dir: Path, tenant: str) -> None:
+    """List the keys of a tenant, by their public parts."""
+
+    async def work() -> Sequence[tuple[Any, ...]]:
+        found = ApiKey.filter(tenant=await _tenant(tenant)).order_by("id")
+        return await found.values_list("public_id", "user__name", "name", "created_at", "revoked_at")
+
+    _print(("key", "user", "name", "made", "revoked"), _run(data_dir, work))
+
+
+@key.command("revoke")
+@data_dir_option
+@click.argument("public_id")
+def revoke_key(data_dir: Path, public_id: str) -> None:
+    """Refuse a key from now on. PUBLIC_ID is its middle part, or the whole key."""
+    wanted = public_id.split("_")[1] if public_id.count("_") == 2 else public_id
+    _run(data_dir, lambda: _revoke(ApiKey.filter(public_id=wanted), f'key "{wanted}"'))
+    click.echo(f"key {wanted} revoked")
+
+
+async def _tenant(slug: str) -> Tenant:
+    found = await Tenant.get_or_none(slug=slug)
+    if found is None:
+        raise NotFound(f'there is no tenant "{slug}"')
+    return found
+
+
+async def _revoke(rows: Any, what: str) -> None:
+    """Revoking twice keeps the first time."""
+    if not await rows.exists():
+        raise NotFound(f"there is no {what}")
+    await rows.filter(revoked_at=None).update(revoked_at=datetime.now(UTC))
+
+
+def _violated(error: IntegrityError) -> str | None:
+    return getattr(error.__cause__, "constraint_name", None)
+
+
+def _print(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M")
+    return "" if value is None else str(value)

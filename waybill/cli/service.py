@@ -1,0 +1,71 @@
+"""Commands that run the service or work on its database's schema."""
+
+import asyncio
+import dataclasses
+from pathlib import Path
+
+import click
+import uvicorn
+
+from graph.schema import schema as graphql_schema
+from models import database
+from waybill import dev as embedded
+from waybill import logs
+from waybill.app import create_app
+from waybill.cli.database import chosen_database, data_dir_option, read_settings
+from waybill.postgres import PostgresError
+from waybill.settings import Settings
+
+
+@click.command()
+@data_dir_option
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on.  [default: 8000]")
+def dev(data_dir: Path, host: str | None, port: int | None) -> None:
+    """Run everything on this machine: PostgreSQL, a first tenant with a key, and the service with GraphiQL."""
+    settings = read_settings()
+    logs.configure(settings.log_level)
+    try:
+        embedded.run(data_dir, _listening_on(settings, host, port))
+    except (embedded.DevError, PostgresError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.  [default: WAYBILL_HOST or 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on.  [default: WAYBILL_PORT or 8000]")
+def serve(host: str | None, port: int | None) -> None:
+    """Run one process of the service against WAYBILL_DATABASE_URL."""
+    settings = _listening_on(read_settings(), host, port)
+    if not str(settings.database_url):
+        raise click.ClickException("WAYBILL_DATABASE_URL is not set; `waybill dev` brings its own database")
+    logs.configure(settings.log_level)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+
+
+@click.command()
+@data_dir_option
+def migrate(data_dir: Path) -> None:
+    """Bring the database to the newest schema. Safe to run twice and from several processes at once."""
+    with chosen_database(data_dir) as url:
+        applied = asyncio.run(database.migrate(url))
+    click.echo("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+
+
+@click.command()
+def schema() -> None:
+    """Print the GraphQL schema."""
+    click.echo(graphql_schema.as_str())
+
+
+def _listening_on(settings: Settings, host: str | None, port: int | None) -> Settings:
+    return dataclasses.replace(settings, host=host or settings.host, port=settings.port if port is None else port)
