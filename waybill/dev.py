@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
 from starlette.datastructures import Secret
 
@@ -52,7 +53,7 @@ def run(data_dir: Path, settings: Settings) -> None:
             _listening(settings.host, settings.port) as listener,
             postgres.Server(data_dir) as server,
             _only_one(data_dir),
-            asyncio.Runner(loop_factory=uvicorn.Config("", loop="uvloop").get_loop_factory()) as runner,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             port = listener.getsockname()[1]  # differs when any free one was asked for, by 0
             settings = dataclasses.replace(settings, database_url=Secret(server.url), port=port)

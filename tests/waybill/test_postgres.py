@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import asyncpg
 import pytest
 from tortoise import Tortoise, connections
 
+from tests.waybill.conftest import gone, postmaster
 from waybill import postgres
 
 ROOT = os.geteuid() == 0
@@ -39,16 +39,6 @@ try:
 except postgres.PostgresError as error:
     print(error, flush=True)
 """
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Not tmp_path: no other user can enter that, and root's PostgreSQL runs as another user."""
-    path = Path(tempfile.mkdtemp(prefix="waybill test ü "))
-    path.chmod(0o755)
-    yield path
-    path.chmod(0o755)
-    shutil.rmtree(path)
 
 
 @contextlib.contextmanager
@@ -76,19 +66,8 @@ def query(url: str, *statements: str) -> object:
     return asyncio.run(ask())
 
 
-def postmaster(data_dir: Path) -> int:
-    return int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])
-
-
 def sockets(url: str) -> Path:
     return Path(parse_qs(urlsplit(url).query)["host"][0])
-
-
-def gone(pid: int) -> bool:
-    """A zombie, which only its parent can remove, is gone too."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return not Path(f"/proc/{pid}/cmdline").read_bytes()
-    return True
 
 
 def snapshot(directory: Path) -> list[tuple[str, int, int]]:

@@ -1,0 +1,153 @@
+"""`waybill dev` as a process: started, used by what it prints, killed, and started again."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import wait_for
+from tests.waybill.conftest import gone, postmaster
+
+WAYBILL = [sys.executable, "-m", "waybill"]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("WAYBILL_")}
+
+
+@dataclass
+class Dev:
+    process: subprocess.Popen[str]
+    url: str
+    key: str
+    curl: str
+    seconds: float
+
+    def post(self, query: str, key: str | None = None) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {key or self.key}"}
+        return httpx.post(self.url, json={"query": query}, headers=headers, timeout=10)
+
+    def batches(self) -> list[str]:
+        nodes = self.post("{ batches { nodes { batchId } } }").json()["data"]["batches"]["nodes"]
+        return [node["batchId"] for node in nodes]
+
+    def create_batch(self, batch_id: str) -> None:
+        answer = self.post(f'mutation {{ createBatch(input: {{batchId: "{batch_id}"}}) {{ batch {{ id }} }} }}')
+        assert "errors" not in answer.json()
+
+    def stop(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=10)
+
+
+@contextlib.contextmanager
+def dev(data_dir: Path) -> Iterator[Dev]:
+    """On any free port; stopped at the end, if it has not been before."""
+    begin = time.monotonic()
+    command = [*WAYBILL, "dev", "--data-dir", str(data_dir), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+        try:
+            assert process.stdout is not None
+            said = "".join(process.stdout.readline() for _ in range(4))
+            seconds = time.monotonic() - begin
+            [url] = re.findall(r"^GraphiQL +(\S+)$", said, re.MULTILINE)
+            [key] = re.findall(r"^API key +(\S+)", said, re.MULTILINE)
+            [curl] = re.findall(r"^Try +(.+)$", said, re.MULTILINE)
+            yield Dev(process, url, key, curl, seconds)
+        finally:
+            process.terminate()
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*WAYBILL, *map(str, arguments)], capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=30
+    )
+
+
+def test_start_use_stop_and_start_again(directory: Path) -> None:
+    data_dir = directory / "data"
+    with dev(data_dir) as first:
+        first.create_batch("kept")
+        pasted = subprocess.run(["sh", "-c", first.curl], capture_output=True, text=True, check=True)
+        assert '"batchId":"kept"' in pasted.stdout
+        assert first.key in httpx.get(first.url, headers={"Accept": "text/html"}).text
+        assert (data_dir / "api-key").read_text().strip() == first.key
+        assert stat.S_IMODE((data_dir / "api-key").stat().st_mode) == 0o600
+        database = postmaster(data_dir)
+        assert first.stop(signal.SIGTERM) == 0
+    assert gone(database)
+    with dev(data_dir) as second:
+        assert second.seconds < 5
+        assert second.key == first.key
+        assert second.batches() == ["kept"]
+        assert second.stop(signal.SIGINT) == 0
+
+
+def test_killed_service_and_killed_database_recover(directory: Path) -> None:
+    with dev(directory) as first:
+        first.create_batch("kept")
+        os.kill(postmaster(directory), signal.SIGKILL)
+        assert first.post("{ batches { nodes { batchId } } }").status_code == 503
+        wait_for(lambda: first.post("{ batches { nodes { batchId } } }").status_code == 200)
+        assert first.batches() == ["kept"]
+        assert first.stop(signal.SIGKILL) == -signal.SIGKILL
+    with dev(directory) as second:
+        assert second.batches() == ["kept"]
+
+
+def test_commands_use_the_running_database_and_leave_it_running(directory: Path) -> None:
+    with dev(directory) as service:
+        listed = run("key", "list", "main", "--data-dir", directory)
+        assert service.key.split("_")[1] in listed.stdout
+        assert service.batches() == []
+        again = run("dev", "--data-dir", directory, "--port", "0")
+        assert again.returncode == 1
+        assert f"waybill dev already runs on {directory}, as process {service.process.pid}" in again.stderr
+        assert service.batches() == []
+
+
+def test_lost_or_revoked_key_is_replaced(directory: Path) -> None:
+    with dev(directory) as first:
+        run("key", "revoke", first.key, "--data-dir", directory)
+        assert first.post("{ __typename }").status_code == 401
+    with dev(directory) as second:
+        assert second.key != first.key
+        assert second.batches() == []
+    (directory / "api-key").unlink()
+    with dev(directory) as third:
+        assert third.key not in {first.key, second.key}
+        assert third.batches() == []
+
+
+def test_taken_port_is_said_before_anything_is_made(directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = run("dev", "--data-dir", directory / "data", "--port", str(port))
+    assert refused.returncode == 1
+    assert f"port {port} on 127.0.0.1 is taken" in refused.stderr
+    assert f"--port {port + 1}" in refused.stderr
+    assert not (directory / "data").exists()
+
+
+@pytest.mark.parametrize("text", ["no-such-host.invalid", "192.0.2.1"])
+def test_address_that_is_not_here_is_said(directory: Path, text: str) -> None:
+    refused = run("dev", "--data-dir", directory / "data", "--host", text)
+    assert refused.returncode == 1
+    assert f"cannot listen on {text}, port 8000" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_unusable_directory_is_said_without_a_trace(directory: Path) -> None:
+    (directory / "thesis.txt").touch()
+    refused = run("dev", "--data-dir", directory, "--port", "0")
+    assert refused.returncode == 1
+    assert "holds other files (thesis.txt)" in refused.stderr
+    assert "Traceback" not in refused.stderr
