@@ -19,6 +19,7 @@ test: install lint types schema ## every check and every test
 	$(BIN)/pytest -n auto
 
 test-pg15: install ## the database tests on Debian's PostgreSQL 15
+	@test -x /usr/lib/postgresql/15/bin/postgres || { echo "this needs PostgreSQL 15: apt-get install postgresql-15"; exit 1; }
 	WAYBILL_TEST_POSTGRES=/usr/lib/postgresql/15/bin $(BIN)/pytest -n auto tests/models tests/graph
 
 lint: .venv/installed
@@ -48,11 +49,13 @@ lock: .venv/installed ## renew requirements.lock (add UPGRADE=--upgrade for newe
 	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# GraphiQL from our own origin. Without npm the page falls back to a CDN.
+# GraphiQL from our own origin. Without a Node.js that Vite runs on, the page falls back to a CDN.
+NODE_IS_NEW_ENOUGH := const [a, b] = process.versions.node.split("."); process.exit(a > 22 || a == 22 && b >= 12 || a == 20 && b >= 19 ? 0 : 1)
 waybill/static/built: $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null | sed 's/ /\\ /g')
 	@mkdir -p waybill/static
-	@if command -v npm >/dev/null; then cd web && npm ci --no-fund --no-audit --loglevel=error && npm run --silent build; \
-	  else echo "npm is not here: GraphiQL will load from a CDN"; fi
+	@if command -v npm >/dev/null && node -e '$(NODE_IS_NEW_ENOUGH)'; \
+	  then cd web && npm ci --no-fund --no-audit --loglevel=error && npm run --silent build; \
+	  else echo "npm with Node.js 20.19 or newer is not here: GraphiQL will load from a CDN"; fi
 	@touch $@
 
 clean: ## remove what make made (not the data in .waybill)
