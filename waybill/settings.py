@@ -48,4 +48,7 @@ class Settings:
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Raises ValueError naming the variable whose value cannot be read."""
         config = Config(environ=environ, env_prefix="WAYBILL_")
-        return cls(**{f.name: config(f.name.upper(), cast=f.type, default=f.default) for f in dataclasses.fields(cls)})
+        kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(cls)}
+        # A default is cast like the rest, and a Secret made of a Secret prints as neither.
+        defaults = {field.name: str(field.default) for field in dataclasses.fields(cls)}
+        return cls(**{name: config(name.upper(), cast=kinds[name], default=defaults[name]) for name in kinds})
