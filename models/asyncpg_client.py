@@ -78,7 +78,8 @@ class Client(AsyncpgDBClient):
         self.dsn = dsn
 
     async def create_pool(self, **options: Any) -> asyncpg.Pool:
-        named = {name: value for name, value in options.items() if value is not None}
+        # Tortoise's own default for the port would be taken over the DSN's.
+        named = {name: value for name, value in options.items() if value is not None and name != "port"}
         return await asyncpg.create_pool(self.dsn, reset=_keep_session, **named)
 
     def _in_transaction(self) -> Transaction:

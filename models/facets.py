@@ -55,6 +55,6 @@ def _facet(sql: Sql, column: str, fixed: str, prefix: str, within: Condition, li
         ), counted AS (
             SELECT f.facet, (SELECT count(*) FROM (
                 SELECT DISTINCT p.object_pk FROM object_pairs p WHERE {pair} AND p.{column} = f.facet AND {visible}
-                ORDER BY p.object_pk LIMIT {MOST_COUNTED + 1}) AS some) AS count
+                ORDER BY p.object_pk LIMIT {MOST_COUNTED + 1}) AS limited) AS count
             FROM facets f WHERE f.facet IS NOT NULL
         )"""

@@ -174,24 +174,26 @@ class Sql:
 
     # -- tests ---------------------------------------------------------------------------------------------------
 
-    def test(self, condition: Condition, key: str, batch: str) -> str:
+    def test(self, condition: Condition, key: str, batch: str, *, nested: bool = False) -> str:
         """A boolean expression about the row whose primary key and batch are given as SQL expressions.
 
-        For a batch both are its own key.
+        For a batch both are its own key. Pairs ``nested`` in OR or NOT are looked up row by row (OFFSET 0 sees to it):
+        the planner would rather hash a whole list for a page of ten. Otherwise it may turn them into a join.
         """
         match condition:
             case Everything():
                 return "true"
             case All(of):
-                return _joined("AND", "true", [self.test(part, key, batch) for part in of])
+                return _joined("AND", "true", [self.test(part, key, batch, nested=nested) for part in of])
             case AnyOf(of):
-                return _joined("OR", "false", [self.test(part, key, batch) for part in of])
+                return _joined("OR", "false", [self.test(part, key, batch, nested=True) for part in of])
             case Not(of):
-                return f"NOT ({self.test(of, key, batch)})"
+                # Not NOT: the comparison with a batch that is not there is null.
+                return f"({self.test(of, key, batch, nested=True)}) IS NOT TRUE"
             case HasPair():
                 pair = self.alias()
                 found = f"{self._pair(condition, pair)} AND {pair}.object_pk = {key}"
-                return f"EXISTS (SELECT FROM object_pairs {pair} WHERE {found})"
+                return f"EXISTS (SELECT FROM object_pairs {pair} WHERE {found}{' OFFSET 0' if nested else ''})"
             case HasObjectId(object_ids):
                 wanted = self.bind(list(object_ids), "text[]")
                 return (
@@ -263,7 +265,7 @@ class Sql:
         part of a union needs only as many rows as the page.
         """
         driving, others = driver(condition)
-        if isinstance(driving, AnyOf):
+        if isinstance(driving, AnyOf) and driving.of:
             parts = [f"({self.source(All((part, others)), narrow, end)})" for part in driving.of]
             return f"SELECT object_pk FROM ({' UNION '.join(parts)}) AS u {end}"
         if not isinstance(driving, HasPair):
