@@ -89,8 +89,10 @@ def exceeded(document: DocumentNode, limits: QueryLimits) -> list[GraphQLError]:
 def too_complex(limit: str, maximum: int, amount: int | None = None) -> TooComplex:
     """``amount`` is None where counting stopped at the maximum."""
     name = limit.replace("_", " ")
-    found = f"more than {maximum:,}" if amount is None else f"{amount:,}, at most {maximum:,} is allowed"
-    return TooComplex(f"The operation is too large: {name} {found}.", limit=limit, maximum=maximum, amount=amount)
+    if amount is None:
+        return TooComplex(f"The operation is too large: more than {maximum:,} {name}.", limit=limit, maximum=maximum)
+    message = f"The operation is too large: {name} {amount:,}, at most {maximum:,} is allowed."
+    return TooComplex(message, limit=limit, maximum=maximum, amount=amount)
 
 
 def _walk(definition: OperationDefinitionNode | FragmentDefinitionNode) -> _Definition:
