@@ -85,7 +85,7 @@ async def update_data(
         if not found:
             raise NotFound
         if if_updated_at is not None and found[0]["updated_at"] != if_updated_at:
-            raise Conflict(updatedAt=found[0]["updated_at"].isoformat())
+            raise Conflict(updatedAt=found[0]["updated_at"].isoformat().replace("+00:00", "Z"))
         data = change(orjson.loads(found[0]["data"]))
         [row] = await database.fetch(
             "UPDATE objects SET data = $3, updated_at ="
@@ -127,7 +127,7 @@ async def delete_batch(tenant_id: int, batch_pk: int, *, cascade: bool) -> int:
         deleted = await _delete_objects_of(tenant_id, batch_pk) if cascade else 0
         try:
             await database.execute("DELETE FROM batches WHERE tenant_id = $1 AND id = $2", tenant_id, batch_pk)
-        except asyncpg.ForeignKeyViolationError as error:
+        except (asyncpg.RestrictViolationError, asyncpg.ForeignKeyViolationError) as error:  # from 18 on, and before
             if error.constraint_name != "objects_batch_fkey":
                 raise
             raise BatchNotEmpty from None
