@@ -1,5 +1,6 @@
 """The inputs of mutations, and the checks that no type can express."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,6 +10,8 @@ import strawberry
 from graph.context import InputLimits
 from models.errors import AlreadyExists, BadInput
 from models.writes import NewObject, Pair
+
+_MANY = 500  # objects; checking more takes more than a few milliseconds
 
 
 @strawberry.input(description="A key and its value.")
@@ -23,8 +26,14 @@ class ObjectInput:
     data: list[DatumInput] = strawberry.field(description="Its pairs, in order. A key may occur more than once.")
 
 
-def new_objects(given: Sequence[ObjectInput], limits: InputLimits) -> list[NewObject]:
+async def new_objects(given: Sequence[ObjectInput], limits: InputLimits) -> list[NewObject]:
     """Raises BadInput or AlreadyExists naming the object and the pair."""
+    if len(given) > _MANY:
+        return await asyncio.to_thread(_new_objects, given, limits)
+    return _new_objects(given, limits)
+
+
+def _new_objects(given: Sequence[ObjectInput], limits: InputLimits) -> list[NewObject]:
     if len(given) > limits.max_objects_per_call:
         raise BadInput(
             f"{len(given):,} objects in one call; at most {limits.max_objects_per_call:,} are allowed:"

@@ -6,6 +6,7 @@ import strawberry
 from graphql import GraphQLInputObjectType, GraphQLObjectType, GraphQLSchema, Undefined
 from strawberry.schema.config import StrawberryConfig
 
+from graph.coercion import build_inputs
 from graph.mutations import Mutation
 from graph.queries import Query
 from graph.scalars import DateTime
@@ -37,4 +38,5 @@ def _drop_null_defaults(of: GraphQLSchema) -> None:
                 one.default_value = Undefined
 
 
-_drop_null_defaults(schema._schema)  # noqa: SLF001 -- Strawberry's documented way to graphql-core's schema
+_drop_null_defaults(schema._schema)  # noqa: SLF001 - Strawberry has no public name for it
+build_inputs(schema)

@@ -27,23 +27,24 @@ class NewObject:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Primary keys and the time of what one call created; the objects' keys are in the order given."""
+    """What one call created, in the order given."""
 
     at: datetime
-    batch_pk: int
+    batch: Row
     object_keys: range
+    objects: Sequence[NewObject]
 
-    def rows(self, batch_id: str, created_by_id: int, objects: Sequence[NewObject]) -> Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
         """The new objects as a page would have read them."""
-        for key, one in zip(self.object_keys, objects, strict=True):
+        for key, one in zip(self.object_keys, self.objects, strict=True):
             yield {
                 "id": key,
                 "object_id": one.object_id,
                 "data": one.data,
                 "updated_at": self.at,
-                "batch_pk": self.batch_pk,
-                "batch_id": batch_id,
-                "created_by_id": created_by_id,
+                "batch_pk": self.batch["id"],
+                "batch_id": self.batch["batch_id"],
+                "created_by_id": self.batch["created_by_id"],
             }
 
 
@@ -61,13 +62,14 @@ async def create_batch(tenant_id: int, user_id: int, batch_id: str, objects: Seq
             if error.constraint_name != "batches_batch_id_unique":
                 raise
             raise AlreadyExists(f"There is a batch {_named([batch_id])} already.", batchIds=[batch_id]) from None
-        return await call.copy_objects(tenant_id, batch_pk, objects)
+        batch = {"id": batch_pk, "batch_id": batch_id, "created_by_id": user_id}
+        return await call.copy_objects(tenant_id, batch, objects)
 
 
-async def create_objects(tenant_id: int, batch_pk: int, objects: Sequence[NewObject]) -> Made:
-    """Raises AlreadyExists naming the objects whose ids are taken, NotFound when the batch has just been deleted."""
+async def create_objects(tenant_id: int, batch: Row, objects: Sequence[NewObject]) -> Made:
+    """``batch`` is its row. Raises AlreadyExists naming the objects whose ids are taken, NotFound when the batch has just been deleted."""
     async with _naming_taken(tenant_id, objects), database.transaction():
-        return await (await _Call.begin()).copy_objects(tenant_id, batch_pk, objects)
+        return await (await _Call.begin()).copy_objects(tenant_id, batch, objects)
 
 
 async def update_data(
@@ -159,11 +161,11 @@ class _Call:
         [row] = await database.fetch("SELECT date_trunc('milliseconds', now()) AS now, nextval('calls') AS number")
         return cls(row["now"], row["number"])
 
-    async def copy_objects(self, tenant_id: int, batch_pk: int, objects: Sequence[NewObject]) -> Made:
+    async def copy_objects(self, tenant_id: int, batch: Row, objects: Sequence[NewObject]) -> Made:
         keys = ids.keys(self.now, self.number, len(objects))
         columns = ("id", "tenant_id", "batch_pk", "object_id", "data", "updated_at")
         records = (
-            (key, tenant_id, batch_pk, one.object_id, one.data, self.now)
+            (key, tenant_id, batch["id"], one.object_id, one.data, self.now)
             for key, one in zip(keys, objects, strict=True)
         )
         try:
@@ -173,7 +175,7 @@ class _Call:
             if error.constraint_name != "objects_batch_fkey":
                 raise
             raise NotFound("The batch has just been deleted.") from None
-        return Made(self.now, batch_pk, keys)
+        return Made(self.now, batch, keys, objects)
 
 
 @asynccontextmanager

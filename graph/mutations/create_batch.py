@@ -5,6 +5,7 @@ from graph.context import Info
 from graph.inputs import ObjectInput, check_id, new_objects
 from graph.types.objects import Batch, Object
 from models import Access, writes
+from models.writes import Made
 
 
 @strawberry.input(description="A batch to make, with its first objects.")
@@ -15,8 +16,12 @@ class CreateBatchInput:
 
 @strawberry.type(description="What was made.")
 class CreateBatchPayload:
+    made: strawberry.Private[Made]
     batch: Batch = strawberry.field(description="The new batch.")
-    objects: list[Object] = strawberry.field(description="The new objects, in the order given.")
+
+    @strawberry.field(description="The new objects, in the order given.")
+    def objects(self) -> list[Object]:
+        return [Object.of(row) for row in self.made.rows()]
 
 
 @strawberry.type
@@ -28,10 +33,6 @@ class CreateBatch:
         viewer, limits = info.context.viewer, info.context.limits
         require(viewer, Access.EDIT)
         check_id("batchId", input.batch_id, limits)
-        objects = new_objects(input.objects or (), limits)
+        objects = await new_objects(input.objects or (), limits)
         made = await writes.create_batch(viewer.tenant_id, viewer.user_id, input.batch_id, objects)
-        rows = made.rows(input.batch_id, viewer.user_id, objects)
-        return CreateBatchPayload(
-            batch=Batch.of({"id": made.batch_pk, "batch_id": input.batch_id, "created_by_id": viewer.user_id}),
-            objects=[Object.of(row) for row in rows],
-        )
+        return CreateBatchPayload(made=made, batch=Batch.of(made.batch))

@@ -6,6 +6,7 @@ from graph.context import Info
 from graph.inputs import ObjectInput, new_objects
 from graph.types.objects import Batch, Object
 from models import Access, writes
+from models.writes import Made
 
 
 @strawberry.input(description="Objects to add to a batch.")
@@ -16,8 +17,12 @@ class CreateObjectsInput:
 
 @strawberry.type(description="What was made.")
 class CreateObjectsPayload:
+    made: strawberry.Private[Made]
     batch: Batch = strawberry.field(description="The batch they are in.")
-    objects: list[Object] = strawberry.field(description="The new objects, in the order given.")
+
+    @strawberry.field(description="The new objects, in the order given.")
+    def objects(self) -> list[Object]:
+        return [Object.of(row) for row in self.made.rows()]
 
 
 @strawberry.type
@@ -27,7 +32,6 @@ class CreateObjects:
         viewer = info.context.viewer
         batch = await lookups.batch(info.context, input.batch_id)
         require(viewer, Access.EDIT)
-        objects = new_objects(input.objects, info.context.limits)
-        made = await writes.create_objects(viewer.tenant_id, batch["id"], objects)
-        rows = made.rows(batch["batch_id"], batch["created_by_id"], objects)
-        return CreateObjectsPayload(batch=Batch.of(batch), objects=[Object.of(row) for row in rows])
+        objects = await new_objects(input.objects, info.context.limits)
+        made = await writes.create_objects(viewer.tenant_id, batch, objects)
+        return CreateObjectsPayload(made=made, batch=Batch.of(batch))
