@@ -50,7 +50,8 @@ def _refuse_nul(scalar: GraphQLScalarType) -> None:
     def literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
         return _storable(parse_literal(node, variables))
 
-    scalar.coerce_input_value = scalar.parse_value = value  # type: ignore[method-assign]
+    scalar.coerce_input_value = value
+    scalar.parse_value = value  # type: ignore[method-assign, assignment]
     scalar.parse_literal = literal  # type: ignore[method-assign]
 
 

@@ -39,8 +39,8 @@ def config(
             "idle_in_transaction_session_timeout": str(round(statement_timeout_seconds * 2000)),
             "timezone": "UTC",
             "jit": "off",  # compiling takes longer than any page does
-            # A plan made for any values is wrong for most: a key that a tenth of the objects have and one that a handful
-            # have take different ways. Planning costs 0.2 ms, the wrong way up to seconds.
+            # A plan made for any value is wrong for most: what a tenth of the objects have is found in another way than
+            # what a handful have. Planning costs 0.2 ms, the wrong way up to seconds.
             "plan_cache_mode": "force_custom_plan",
         },
     }

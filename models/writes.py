@@ -67,7 +67,10 @@ async def create_batch(tenant_id: int, user_id: int, batch_id: str, objects: Seq
 
 
 async def create_objects(tenant_id: int, batch: Row, objects: Sequence[NewObject]) -> Made:
-    """``batch`` is its row. Raises AlreadyExists naming the objects whose ids are taken, NotFound when the batch has just been deleted."""
+    """``batch`` is its row.
+
+    Raises AlreadyExists naming the objects whose ids are taken, NotFound when the batch has just been deleted.
+    """
     async with _naming_taken(tenant_id, objects), database.transaction():
         return await (await _Call.begin()).copy_objects(tenant_id, batch, objects)
 

@@ -12,10 +12,12 @@ from tests.conftest import Caller, NewCaller
 
 LONG = "ä" * 299
 HARD_TEXT = [
-    "", "a", "A", "ab", "b", "%", "_", "a%", "a_b", "'", '"', "\\", "a\\b", "é", "e\u0301", "😀", "\uffff", "\U0010ffff",
+    "", "a", "A", "ab", "b", "%", "_", "a%", "a_b", "'", '"', "\\", "a\\b", "é", "e\u0301", "😀",
+    "\uffff", "\U0010ffff",
     "\ud7ff", "\ue000", "\t", "\n", " ", "a ", "null", "true", "{}", "[]", "$1", "--", "\u202e",
     LONG, LONG + "x", LONG + "xy", LONG + "xyz", "z" * 4096, "z" * 4095 + "y",
-    "0", "-0", "1", "01", "1.0", "+1", "1.", ".5", "1e2", "100", "1e99", "1e100", "-1e99", "1e-99", "NaN", "Infinity", "1_0",
+    "0", "-0", "1", "01", "1.0", "+1", "1.", ".5", "1e2", "100", "1e99", "1e100", "-1e99", "1e-99",
+    "NaN", "Infinity", "1_0",
     " 1", "1 ", "0x10", "١", "9" * 100, "9" * 101, "1" + "0" * 98, "3.14159",
 ]  # fmt: skip
 HARD_KEYS = ["k", "K", "k2", "", "ключ", "a b", "%", "'", "x" * 256]
@@ -40,7 +42,7 @@ keys = st.sampled_from(HARD_KEYS)
 numbers = st.sampled_from([-1e99, -1.0, -0.0, 0.0, 0.5, 1.0, 3.14159, 100.0, 1e99, 1e300, float("1" + "0" * 98)])
 
 
-_values = st.one_of(
+_values: st.SearchStrategy[tuple[dict[str, Any], Callable[[str], bool]]] = st.one_of(
     texts.map(lambda text: ({"eq": text}, lambda value: value == text)),
     st.lists(texts, max_size=4).map(lambda some: ({"in": some}, lambda value: value in some)),
     st.one_of(texts, texts.map(lambda text: text[:1]), texts.map(lambda text: text[:301])).map(
@@ -59,7 +61,7 @@ def values(draw: st.DrawFn) -> tuple[dict[str, Any], Callable[[str], bool]]:
     return draw(_values)
 
 
-_predicates = st.one_of(
+_predicates: st.SearchStrategy[tuple[dict[str, Any], Callable[[Pairs], bool]]] = st.one_of(
     keys.map(lambda key: ({"key": key}, lambda pairs: any(k == key for k, _ in pairs))),
     values().map(lambda v: ({"value": v[0]}, lambda pairs: any(v[1](value) for _, value in pairs))),
     st.tuples(keys, values()).map(
@@ -218,7 +220,8 @@ async def test_facets_list_keys_and_values_with_the_number_of_objects(
     assert [(one["key"], one["count"]) for one in answer["dataKeys"]] == counted(lambda pairs: {k for k, _ in pairs})
     for key in {key for pairs in made.values() for key, _ in pairs}:
         answer = await caller.execute(
-            "query($key: String!, $prefix: String) { dataValues(key: $key, prefix: $prefix, first: 100) { value count } }",
+            """query($key: String!, $prefix: String) {
+              dataValues(key: $key, prefix: $prefix, first: 100) { value count } }""",
             key=key,
             prefix=prefix,
         )

@@ -172,7 +172,8 @@ async def test_a_page_is_one_statement_whatever_its_size(admin: Caller, size: in
         statements, data = await count_statements(
             admin,
             """query($size: Int, $where: ObjectWhere) { objects(first: $size, where: $where) {
-              edges { cursor node { id objectId createdAt updatedAt data { key value } batch { id batchId createdAt } } }
+              edges { cursor node {
+                id objectId createdAt updatedAt data { key value } batch { id batchId createdAt } } }
               pageInfo { hasNextPage endCursor } } }""",
             size=size,
             where=where,

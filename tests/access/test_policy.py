@@ -1,0 +1,63 @@
+"""What a member may, by the tenant's default for members."""
+
+import pytest
+
+from models import Access, Role
+from tests.conftest import Caller, NewCaller
+
+READ = '{ object(objectId: "o") { objectId } }'
+LIST = "{ objects { totalCount nodes { objectId } } dataKeys { key } }"
+CREATE_BATCH = 'mutation { createBatch(input: {batchId: "new"}) { batch { batchId } } }'
+CREATE_OBJECTS = """mutation { createObjects(input: {batchId: "b", objects: [{objectId: "new", data: []}]}) {
+  objects { objectId } } }"""
+UPDATE = 'mutation { updateObjectData(input: {objectId: "o", replace: []}) { object { objectId } } }'
+DELETE_OBJECTS = 'mutation { deleteObjects(input: {objectIds: ["o"]}) { deletedObjectIds } }'
+DELETE_BATCH = 'mutation { deleteBatch(input: {batchId: "b", cascade: true}) { deletedBatchId } }'
+
+EXPECTED = {
+    # operation: code for a member whose tenant gives members NONE, VIEW, EDIT; None is allowed
+    READ: ("NOT_FOUND", None, None),
+    CREATE_BATCH: ("FORBIDDEN", "FORBIDDEN", None),
+    CREATE_OBJECTS: ("NOT_FOUND", "FORBIDDEN", None),
+    UPDATE: ("NOT_FOUND", "FORBIDDEN", None),
+    DELETE_OBJECTS: ("NOT_FOUND", "FORBIDDEN", "FORBIDDEN"),
+    DELETE_BATCH: ("NOT_FOUND", "FORBIDDEN", "FORBIDDEN"),
+}
+
+
+async def member_of_tenant_with(new_caller: NewCaller, access: Access) -> tuple[Caller, Caller]:
+    admin = await new_caller(member_access=access)
+    await admin.create_batch("b", {"o": [("k", "v")]})
+    return admin, await new_caller(tenant=admin.tenant, role=Role.MEMBER)
+
+
+@pytest.mark.parametrize(("index", "access"), list(enumerate([Access.NONE, Access.VIEW, Access.EDIT])))
+@pytest.mark.parametrize("operation", EXPECTED)
+async def test_member_may_what_the_tenant_gives_members(
+    new_caller: NewCaller, operation: str, index: int, access: Access
+) -> None:
+    _, member = await member_of_tenant_with(new_caller, access)
+    code = EXPECTED[operation][index]
+    if code is None:
+        await member.execute(operation)
+    else:
+        assert await member.refused(operation) == code
+
+
+async def test_admin_may_everything(new_caller: NewCaller) -> None:
+    admin, _ = await member_of_tenant_with(new_caller, Access.NONE)
+    for operation in (READ, LIST, CREATE_BATCH, CREATE_OBJECTS, UPDATE, DELETE_OBJECTS, DELETE_BATCH):
+        await admin.execute(operation)
+
+
+async def test_member_without_access_sees_empty_lists(new_caller: NewCaller) -> None:
+    _, member = await member_of_tenant_with(new_caller, Access.NONE)
+    assert await member.execute(LIST) == {"objects": {"totalCount": 0, "nodes": []}, "dataKeys": []}
+    assert (await member.execute("{ viewer { access } }"))["viewer"] == {"access": "NONE"}
+
+
+async def test_forbidden_says_what_is_needed_and_what_is_there(new_caller: NewCaller) -> None:
+    _, member = await member_of_tenant_with(new_caller, Access.VIEW)
+    error = await member.error(UPDATE)
+    assert error["message"] == "This needs EDIT access; yours is VIEW."
+    assert error["extensions"] == {"code": "FORBIDDEN", "required": "EDIT"}
