@@ -63,7 +63,7 @@ def _encode(line: dict[str, Any]) -> str:
     try:
         return orjson.dumps(line, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:  # half a surrogate pair, or an integer of more than 64 bits
-        return json.dumps(line, default=repr)
+        return json.dumps(line, default=repr, ensure_ascii=False).encode(errors="replace").decode()
 
 
 def configure(level: str) -> None:
@@ -71,11 +71,11 @@ def configure(level: str) -> None:
 
     Raises ValueError if there is no such level. Start uvicorn with ``log_config=None`` and ``access_log=False``.
     """
+    root = logging.getLogger()
+    root.setLevel(level.upper())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
     logging.captureWarnings(True)
     # Their debug records hold the parameters of every statement, that is the users' data.
     for name in ("tortoise", "asyncpg"):
