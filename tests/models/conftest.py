@@ -1,0 +1,19 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from models import database
+from tests.conftest import new_database
+
+
+@pytest.fixture(scope="session")
+async def own_url() -> str:
+    """A migrated database that only this worker's tests of models use: they may empty it and kill its connections."""
+    return await new_database()
+
+
+@pytest.fixture
+async def connected(own_url: str) -> AsyncIterator[None]:
+    """The models on the database of ``own_url``, with at most four connections."""
+    async with database.connected(database.config(own_url, max_connections=4)):
+        yield
