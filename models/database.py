@@ -58,6 +58,13 @@ async def connected(settings: dict[str, Any], *, everywhere: bool = False) -> As
             await Tortoise.close_connections()
 
 
+async def is_empty(url: str) -> bool:
+    """Whether no migration was ever applied."""
+    async with connected(config(url, max_connections=1)):
+        [row] = await fetch("SELECT to_regclass('tortoise_migrations') IS NULL AS empty")
+    return bool(row["empty"])
+
+
 async def migrate(url: str) -> list[str]:
     """Bring the database to the newest schema and return the names of the migrations that were applied.
 

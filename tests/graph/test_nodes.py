@@ -1,6 +1,7 @@
 """Relay's global ids: what a client keeps is enough to read a thing again."""
 
 import base64
+from typing import Any
 
 import pytest
 
@@ -14,20 +15,22 @@ NODES = """query($ids: [ID!]!) { nodes(ids: $ids) { id
 
 async def ids(caller: Caller) -> dict[str, str]:
     await caller.create_batch("b", {"o": [("k", "v")], "p": []})
-    data = await caller.execute(
+    data: dict[str, Any] = await caller.execute(
         """{ batch(batchId: "b") { id } o: object(objectId: "o") { id } p: object(objectId: "p") { id }
              viewer { user { id } } }"""
     )
-    return {name: data[name]["id"] for name in ("batch", "o", "p")} | {"user": data["viewer"]["user"]["id"]}
+    data["user"] = data["viewer"]["user"]
+    return {name: data[name]["id"] for name in ("batch", "o", "p", "user")}
 
 
 async def test_node_is_what_had_the_id(admin: Caller) -> None:
     known = await ids(admin)
-    for name, expected in {
+    cases: dict[str, dict[str, Any]] = {
         "batch": {"__typename": "Batch", "batchId": "b"},
         "o": {"__typename": "Object", "objectId": "o", "data": [{"key": "k", "value": "v"}]},
         "user": {"__typename": "User", "name": admin.user.name},
-    }.items():
+    }
+    for name, expected in cases.items():
         assert (await admin.execute(NODE, id=known[name]))["node"] == {"id": known[name], **expected}
 
 

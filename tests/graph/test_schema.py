@@ -96,7 +96,7 @@ def test_names_and_types_of_the_contract_are_kept(name: str) -> None:
             own = ours.fields[field_name]
             assert str(own.type) == str(field.type), f"{name}.{field_name}"
             for argument_name, argument in getattr(field, "args", {}).items():
-                assert str(own.args[argument_name].type) == str(argument.type)  # type: ignore[union-attr]
+                assert str(own.args[argument_name].type) == str(argument.type)
     if isinstance(theirs, GraphQLObjectType) and isinstance(ours, GraphQLObjectType):
         assert {one.name for one in theirs.interfaces} <= {one.name for one in ours.interfaces}
 

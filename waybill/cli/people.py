@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
-from tortoise.exceptions import IntegrityError
+from tortoise.exceptions import IntegrityError, ValidationError
 
 from access.credentials import create_key
 from models import Access, ApiKey, Role, Tenant, User, database
@@ -19,7 +19,8 @@ from waybill.cli.database import chosen_database, data_dir_option
 
 def _run(data_dir: Path, work: Callable[[], Awaitable[Any]]) -> Any:
     async def inside(url: str) -> Any:
-        await database.migrate(url)
+        if await database.is_empty(url):
+            await database.migrate(url)
         async with database.connected(database.config(url, max_connections=1)):
             return await work()
 
@@ -48,8 +49,8 @@ def create_tenant(data_dir: Path, slug: str, member_access: Access) -> None:
     async def work() -> None:
         try:
             await Tenant.create(slug=slug, member_access=member_access)
-        except IntegrityError as error:
-            if _violated(error) == "tenants_slug_form":
+        except (IntegrityError, ValidationError) as error:
+            if _violated(error) != "tenants_slug_unique":
                 raise BadInput("a slug is 1 to 63 of a-z, 0-9 and -, and does not begin with -") from None
             raise AlreadyExists(f'there is a tenant "{slug}" already') from None
 
@@ -185,7 +186,7 @@ async def _revoke(rows: Any, what: str) -> None:
     await rows.filter(revoked_at=None).update(revoked_at=datetime.now(UTC))
 
 
-def _violated(error: IntegrityError) -> str | None:
+def _violated(error: Exception) -> str | None:
     return getattr(error.__cause__, "constraint_name", None)
 
 

@@ -1,0 +1,129 @@
+"""The commands for tenants, users and keys, on a database that they find empty."""
+
+import asyncio
+import os
+import re
+from collections.abc import Callable
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.conftest import new_database, served, url_of
+from waybill.cli import main
+
+Run = Callable[..., Result]
+QUERY = {"query": "{ viewer { user { name role } tenant { slug memberAccess } } }"}
+
+
+@pytest.fixture
+def empty_url() -> str:
+    return asyncio.run(new_database("template1"))
+
+
+@pytest.fixture
+def run(empty_url: str) -> Run:
+    def invoke(*arguments: str, url: str = empty_url) -> Result:
+        return CliRunner(env={"WAYBILL_DATABASE_URL": url, "COLUMNS": "120"}).invoke(main, arguments)
+
+    return invoke
+
+
+def test_from_an_empty_database_to_a_key_that_works_and_back(run: Run, empty_url: str) -> None:
+    assert run("tenant", "create", "acme", "--member-access", "VIEW").exit_code == 0
+    assert run("user", "create", "acme", "ada", "--role", "ADMIN").exit_code == 0
+    made = run("key", "create", "acme", "ada", "--name", "laptop")
+    key = made.stdout.strip()
+    assert re.fullmatch(r"wb_[0-9a-f]{16}_[0-9a-f]{64}", key)
+    listed = run("key", "list", "acme").stdout
+    assert key.split("_")[1] in listed
+    assert "laptop" in listed
+    assert key.split("_")[2] not in listed
+    with served(empty_url) as service:
+
+        def viewer() -> httpx.Response:
+            return httpx.post(f"{service}/graphql", json=QUERY, headers={"Authorization": f"Bearer {key}"})
+
+        assert viewer().json()["data"]["viewer"] == {
+            "user": {"name": "ada", "role": "ADMIN"},
+            "tenant": {"slug": "acme", "memberAccess": "VIEW"},
+        }
+        assert run("key", "revoke", key).exit_code == 0
+        assert viewer().status_code == 401
+        key = run("key", "create", "acme", "ada").stdout.strip()
+        assert viewer().status_code == 200
+        assert run("user", "revoke", "acme", "ada").exit_code == 0
+        assert viewer().status_code == 401
+    assert run("tenant", "revoke", "acme").exit_code == 0
+    for listed in (run("tenant", "list").stdout, run("user", "list", "acme").stdout):
+        assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d +\d{4}-\d\d-\d\d \d\d:\d\d", listed)  # made, revoked
+
+
+@pytest.fixture(scope="module")
+def acme_url() -> str:
+    """A database with a tenant and a user."""
+    url = asyncio.run(new_database())
+    for arguments in (["tenant", "create", "acme"], ["user", "create", "acme", "ada"]):
+        assert CliRunner(env={"WAYBILL_DATABASE_URL": url}).invoke(main, arguments).exit_code == 0
+    return url
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("tenant", "create", "acme"), 'there is a tenant "acme" already'),
+        (("tenant", "create", "Not A Slug"), "a-z, 0-9 and -"),
+        (("tenant", "create", "-"), "a-z, 0-9 and -"),
+        (("tenant", "create", "x" * 64), "1 to 63"),
+        (("tenant", "create", ""), "1 to 63"),
+        (("tenant", "revoke", "none"), 'there is no tenant "none"'),
+        (("user", "create", "none", "ada"), 'there is no tenant "none"'),
+        (("user", "create", "acme", "ada"), 'there is a user "ada"'),
+        (("user", "create", "acme", ""), "1 to 128 characters"),
+        (("user", "create", "acme", "x" * 129), "1 to 128 characters"),
+        (("user", "list", "none"), 'there is no tenant "none"'),
+        (("user", "revoke", "acme", "none"), 'there is no user "none"'),
+        (("key", "create", "acme", "none"), 'there is no user "none"'),
+        (("key", "create", "none", "ada"), 'there is no user "ada" in "none"'),
+        (("key", "list", "none"), 'there is no tenant "none"'),
+        (("key", "revoke", "none"), 'there is no key "none"'),
+    ],
+)
+def test_wrong_names_are_refused_in_one_line(run: Run, acme_url: str, arguments: tuple[str, ...], says: str) -> None:
+    result = run(*arguments, url=acme_url)
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_database_that_is_not_there_is_said_without_a_trace_or_password(run: Run) -> None:
+    for url in ("postgresql://u:hunter2@127.0.0.1:1/x", url_of("nobody"), "nonsense"):
+        result = run("tenant", "list", url=url)
+        assert result.exit_code == 1
+        assert "Error: " in result.stderr
+        assert "Traceback" not in result.output
+        assert "hunter2" not in result.output
+
+
+def test_migrate_says_what_it_applied(run: Run) -> None:
+    assert run("migrate").stdout == "applied 0001_initial\n"
+    assert run("migrate").stdout == "nothing to apply\n"
+
+
+def test_serve_needs_a_database(run: Run) -> None:
+    result = run("serve", url="")
+    assert (result.exit_code, "WAYBILL_DATABASE_URL" in result.stderr) == (1, True)
+
+
+def test_setting_that_cannot_be_read_is_named(empty_url: str) -> None:
+    result = CliRunner(env={"WAYBILL_DATABASE_URL": empty_url, "WAYBILL_PAGE_SIZE": "ten"}).invoke(main, ["migrate"])
+    assert result.exit_code == 1
+    assert "PAGE_SIZE" in result.stderr
+    assert "ten" in result.stderr
+
+
+def test_commands_start_without_what_they_do_not_need() -> None:
+    result = CliRunner().invoke(main, ["--help"])
+    for name in ("dev", "serve", "migrate", "tenant", "import", "export"):
+        assert name in result.stdout
+    assert os.environ.get("WAYBILL_DATABASE_URL") is None
