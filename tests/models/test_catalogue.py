@@ -1,0 +1,292 @@
+"""PostgreSQL's catalogue holds what the models and the hand-written migration mean, all of it and nothing else."""
+
+from typing import Any
+
+import asyncpg
+import pytest
+from tortoise import Tortoise
+from tortoise.fields.relational import ForeignKeyFieldInstance
+from tortoise.indexes import Index
+from tortoise.migrations.autodetector import MigrationAutodetector
+from tortoise.migrations.constraints import CheckConstraint, UniqueConstraint
+from tortoise.models import Model
+
+import models
+from models import database
+
+pytestmark = pytest.mark.usefixtures("connected")
+
+MODELS: list[type[Model]] = [
+    model
+    for model in (getattr(models, name) for name in models.__all__)
+    if isinstance(model, type) and issubclass(model, Model)
+]
+GENERATED = ("tenants", "users", "api_keys")  # tables whose key the database makes; the others' are models/ids.py's
+
+# What models cannot say (migrations/_pairs.py).
+FOREIGN_KEYS = {
+    "api_keys_user_fkey": "FOREIGN KEY (tenant_id, user_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT",
+    "batches_created_by_fkey": (
+        "FOREIGN KEY (tenant_id, created_by_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT"
+    ),
+    "objects_batch_fkey": "FOREIGN KEY (tenant_id, batch_pk) REFERENCES batches(tenant_id, id) ON DELETE RESTRICT",
+}
+PAIRS_KEY = {"object_pairs_pkey": "PRIMARY KEY (tenant_id, key, value, object_pk)"}
+PAIRS_INDEXES = {
+    "object_pairs_batch": "object_pairs USING btree (tenant_id, key, value, batch_pk, object_pk)",
+    "object_pairs_key": "object_pairs USING btree (tenant_id, key, object_pk)",
+    "object_pairs_value": "object_pairs USING btree (tenant_id, value, object_pk)",
+    "object_pairs_key_number": (
+        "object_pairs USING btree (tenant_id, key, number, object_pk) WHERE (number IS NOT NULL)"
+    ),
+    "object_pairs_number": "object_pairs USING btree (tenant_id, number, object_pk) WHERE (number IS NOT NULL)",
+}
+PAIRS_COLUMNS = {
+    ("object_pairs", "tenant_id"): ("bigint", True, None, None),
+    ("object_pairs", "batch_pk"): ("bigint", True, None, None),
+    ("object_pairs", "object_pk"): ("bigint", True, None, None),
+    ("object_pairs", "number"): ("double precision", False, None, None),
+    ("object_pairs", "key"): ("text", True, None, "C"),
+    ("object_pairs", "value"): ("text", True, None, "C"),
+}
+TRIGGERS = {
+    "object_pairs_add": "AFTER INSERT ON objects REFERENCING NEW TABLE AS new_objects",
+    "object_pairs_remove": "AFTER DELETE ON objects REFERENCING OLD TABLE AS old_objects",
+    "object_pairs_change": ("AFTER UPDATE ON objects REFERENCING OLD TABLE AS old_objects NEW TABLE AS new_objects"),
+    "object_pairs_clear": "AFTER TRUNCATE ON objects",
+}
+BY_INDEX = ["enable_hashjoin=off", "enable_mergejoin=off", "enable_seqscan=off"]
+# language, volatility, strict, parallel safety, settings
+FUNCTIONS = {
+    "pair_value": ("sql", "immutable", True, "safe", None),
+    "pair_number": ("sql", "immutable", True, "safe", None),
+    "object_pairs_add": ("plpgsql", "volatile", False, "unsafe", None),
+    "object_pairs_remove": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
+    "object_pairs_change": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
+    "object_pairs_clear": ("plpgsql", "volatile", False, "unsafe", None),
+}
+
+
+def table_of(model: type[Model]) -> str:
+    return str(model._meta.db_table)
+
+
+def columns_of(model: type[Model], fields: Any) -> str:
+    """The fields of a constraint or an index may be named as relations or as columns."""
+    return ", ".join(field if field in model._meta.fields_db_projection else f"{field}_id" for field in fields)
+
+
+async def of_catalogue(sql: str) -> dict[Any, Any]:
+    """The first column to the second, over all tables but the one in which Tortoise notes its migrations."""
+    rows = await database.fetch(
+        f"WITH tables AS (SELECT oid, relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        f" AND relkind = 'r' AND relname <> 'tortoise_migrations') {sql}"
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+async def constraints() -> dict[str, str]:
+    return await of_catalogue(
+        "SELECT conname, pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN tables t ON t.oid = conrelid"
+        " WHERE contype <> 'n'"  # NOT NULL: from PostgreSQL 18 on; compared with the columns
+    )
+
+
+async def as_postgres_writes(table: str, check: str) -> str:
+    async with database.transaction():
+        await database.fetch(f"CREATE TEMP TABLE empty_copy (LIKE {table}) ON COMMIT DROP")
+        await database.fetch(f"ALTER TABLE empty_copy ADD CONSTRAINT same CHECK ({check})")
+        [row] = await database.fetch(
+            "SELECT pg_get_constraintdef(oid) AS def FROM pg_constraint WHERE conname = 'same'"
+        )
+        return str(row["def"])
+
+
+async def test_tables_have_the_constraints_that_the_models_mean() -> None:
+    expected = FOREIGN_KEYS | PAIRS_KEY
+    for model in MODELS:
+        table = table_of(model)
+        expected[f"{table}_pkey"] = f"PRIMARY KEY ({model._meta.db_pk_column})"
+        for field in model._meta.fields_map.values():
+            if isinstance(field, ForeignKeyFieldInstance) and field.db_constraint:
+                target = f"{table_of(field.related_model)}({field.to_field_instance.model_field_name})"
+                expected[f"{table}_{field.source_field}_fkey"] = (
+                    f"FOREIGN KEY ({field.source_field}) REFERENCES {target} ON DELETE {field.on_delete.value}"
+                )
+        for constraint in model._meta.constraints:
+            assert constraint.name is not None
+            if isinstance(constraint, UniqueConstraint):
+                expected[constraint.name] = f"UNIQUE ({columns_of(model, constraint.fields)})"
+            else:
+                assert isinstance(constraint, CheckConstraint)
+                expected[constraint.name] = await as_postgres_writes(table, constraint.check)
+    assert await constraints() == expected
+
+
+async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None:
+    references = {
+        (table_of(model), str(field.source_field))
+        for model in MODELS
+        for field in model._meta.fields_map.values()
+        if isinstance(field, ForeignKeyFieldInstance) and field.related_model is not models.Tenant
+    }
+    declared = await of_catalogue(
+        "SELECT (relname::text, substring(pg_get_constraintdef(c.oid) FROM 'FOREIGN KEY .tenant_id, ([^)]+)')), conname"
+        " FROM pg_constraint c JOIN tables t ON t.oid = conrelid WHERE contype = 'f'"
+    )
+    assert {tuple(one) for one in declared} == references | {("objects", "batch_pk"), ("users", None)}
+
+
+async def test_tables_have_the_indexes_that_the_models_mean() -> None:
+    expected = dict(PAIRS_INDEXES)
+    for model in MODELS:
+        for index in model._meta.indexes:
+            assert isinstance(index, Index)
+            assert index.name is not None
+            expected[index.name] = f"{table_of(model)} USING btree ({columns_of(model, index.fields)})"
+    found = await of_catalogue(
+        "SELECT i.relname, pg_get_indexdef(i.oid) FROM pg_index x JOIN pg_class i ON i.oid = indexrelid"
+        " JOIN tables t ON t.oid = indrelid WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.oid)"
+    )
+    assert found == {name: f"CREATE INDEX {name} ON public.{rest}" for name, rest in expected.items()}
+
+
+async def test_columns_have_the_types_defaults_and_collations_that_the_models_mean() -> None:
+    expected: dict[Any, Any] = dict(PAIRS_COLUMNS)
+    for model in MODELS:
+        table = table_of(model)
+        for name, column in model._meta.fields_db_projection.items():
+            field = model._meta.fields_map[name]
+            of_model = str(field.get_for_dialect("postgres", "SQL_TYPE")).lower()
+            of_postgres = of_model.replace("varchar", "character varying").replace(
+                "timestamptz", "timestamp with time zone"
+            )
+            generated = field.pk and table in GENERATED
+            assert generated == bool(field.generated)
+            default = f"nextval('{table}_id_seq'::regclass)" if generated else None
+            expected[table, column] = (of_postgres, not field.null, default, None)
+    found = await of_catalogue(
+        "SELECT (relname::text, attname::text), (format_type(atttypid, atttypmod), attnotnull,"
+        " pg_get_expr(adbin, adrelid), nullif(collname, 'default')::text)"
+        " FROM pg_attribute a JOIN tables t ON t.oid = attrelid LEFT JOIN pg_collation c ON c.oid = attcollation"
+        " LEFT JOIN pg_attrdef d ON adrelid = attrelid AND adnum = attnum WHERE attnum > 0 AND NOT attisdropped"
+    )
+    assert {tuple(one): tuple(other) for one, other in found.items()} == expected
+
+
+async def test_no_sequence_is_there_but_those_of_generated_keys_and_calls() -> None:
+    found = await of_catalogue("SELECT sequencename, cycle FROM pg_sequences WHERE sequencename !~ '^tortoise'")
+    assert found == {f"{table}_id_seq": False for table in GENERATED} | {"calls": True}
+
+
+async def test_triggers_keep_the_pairs_by_statement_and_there_are_no_others() -> None:
+    found = await of_catalogue("SELECT tgname, pg_get_triggerdef(g.oid, true) FROM pg_trigger g WHERE NOT tgisinternal")
+    assert found == {
+        name: f"CREATE TRIGGER {name} {when} FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
+        for name, when in TRIGGERS.items()
+    }
+    by_row, enabled = 1, b"O"
+    kinds = await database.fetch("SELECT tgtype & $1 AS kind, tgenabled FROM pg_trigger WHERE NOT tgisinternal", by_row)
+    assert {(row["kind"], row["tgenabled"]) for row in kinds} == {(0, enabled)}
+
+
+async def test_functions_promise_what_indexes_and_planner_rely_on() -> None:
+    found = await of_catalogue(
+        """
+        SELECT proname, (lanname::text,
+            CASE provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END, proisstrict,
+            CASE proparallel WHEN 's' THEN 'safe' WHEN 'r' THEN 'restricted' ELSE 'unsafe' END, proconfig)
+        FROM pg_proc JOIN pg_language l ON l.oid = prolang WHERE pronamespace = 'public'::regnamespace
+        """
+    )
+    assert {name: tuple(one) for name, one in found.items()} == FUNCTIONS
+
+
+async def test_planner_has_statistics_of_keys_and_values_together() -> None:
+    kinds = {b"d": "ndistinct", b"m": "mcv"}
+    [row] = await database.fetch(
+        "SELECT stxname, stxrelid::regclass::text AS of, stxkind, pg_get_statisticsobjdef_columns(oid) AS columns"
+        " FROM pg_statistic_ext"
+    )
+    assert (row["stxname"], row["of"], row["columns"]) == ("object_pairs_key_value", "object_pairs", "key, value")
+    assert {kinds.get(kind) for kind in row["stxkind"]} == set(kinds.values())
+
+
+async def test_migrations_say_what_the_models_say() -> None:
+    apps = database.config("")["apps"]
+    assert Tortoise.apps is not None
+    changes = await MigrationAutodetector(Tortoise.apps, apps).changes()
+    assert [operation for writer in changes for operation in writer.operations] == []
+
+
+TENANT = "INSERT INTO tenants (id, slug, member_access, created_at) VALUES"
+USER = "INSERT INTO users (id, tenant_id, name, role, created_at) VALUES"
+KEY = "INSERT INTO api_keys (id, tenant_id, user_id, name, public_id, secret_sha256, created_at) VALUES"
+BATCH = "INSERT INTO batches (id, tenant_id, batch_id, created_by_id) VALUES"
+OBJECT = "INSERT INTO objects (id, tenant_id, batch_pk, object_id, data, updated_at) VALUES"
+PAIR = "INSERT INTO object_pairs (tenant_id, batch_pk, object_pk, key, value) VALUES"
+ROWS = [
+    "TRUNCATE tenants CASCADE",
+    f"{TENANT} (1, 'one', 'NONE', now()), (2, 'two', 'EDIT', now())",
+    f"{USER} (10, 1, 'ada', 'ADMIN', now()), (20, 2, 'bob', 'MEMBER', now())",
+    f"{KEY} (100, 1, 10, 'laptop', 'public', sha256('secret'), now())",
+    f"{BATCH} (1000, 1, 'b', 10), (2000, 2, 'b', 20)",
+    OBJECT + """ (1001, 1, 1000, 'o', '[{"key": "k", "value": "v"}]', now())""",
+]
+REFUSED = [
+    ("tenants_pkey", f"{TENANT} (1, 'three', 'NONE', now())"),
+    ("tenants_slug_unique", "UPDATE tenants SET slug = 'two' WHERE id = 1"),
+    ("tenants_slug_form", "UPDATE tenants SET slug = ''"),
+    ("tenants_slug_form", "UPDATE tenants SET slug = '-a' WHERE id = 1"),
+    ("tenants_slug_form", "UPDATE tenants SET slug = 'A' WHERE id = 1"),
+    ("tenants_slug_form", "UPDATE tenants SET slug = E'a\\n' WHERE id = 1"),
+    ("tenants_slug_form", "UPDATE tenants SET slug = 'é' WHERE id = 1"),
+    ("tenants_member_access_known", "UPDATE tenants SET member_access = 'ADMIN'"),
+    ("users_pkey", f"{USER} (10, 1, 'eve', 'ADMIN', now())"),
+    ("users_name_unique", f"{USER} (11, 1, 'ada', 'ADMIN', now())"),
+    ("users_name_not_empty", "UPDATE users SET name = ''"),
+    ("users_role_known", "UPDATE users SET role = 'OWNER'"),
+    ("users_tenant_id_fkey", f"{USER} (11, 3, 'ada', 'ADMIN', now())"),
+    ("users_tenant_id_fkey", "DELETE FROM tenants WHERE id = 2"),
+    ("api_keys_pkey", f"{KEY} (100, 1, 10, '', 'other', sha256(''), now())"),
+    ("api_keys_public_id_unique", f"{KEY} (101, 1, 10, '', 'public', sha256(''), now())"),
+    ("api_keys_secret_is_sha256", "UPDATE api_keys SET secret_sha256 = 'secret'"),
+    ("api_keys_user_fkey", f"{KEY} (101, 1, 20, '', 'other', sha256(''), now())"),
+    ("api_keys_user_fkey", "UPDATE api_keys SET tenant_id = 2"),
+    ("api_keys_user_fkey", "UPDATE users SET tenant_id = 2 WHERE id = 10"),
+    ("batches_pkey", f"{BATCH} (1000, 2, 'other', 20)"),
+    ("batches_batch_id_unique", f"{BATCH} (1001, 1, 'b', 10)"),
+    ("batches_batch_id_not_empty", f"{BATCH} (1001, 1, '', 10)"),
+    ("batches_created_by_fkey", f"{BATCH} (1001, 1, 'other', 20)"),
+    ("batches_created_by_fkey", "DELETE FROM users WHERE id = 20"),
+    ("objects_pkey", f"{OBJECT} (1001, 2, 2000, 'other', '[]', now())"),
+    ("objects_object_id_unique", f"{OBJECT} (1002, 1, 1000, 'o', '[]', now())"),
+    ("objects_object_id_not_empty", f"{OBJECT} (1002, 1, 1000, '', '[]', now())"),
+    ("objects_data_is_list", "UPDATE objects SET data = '{}'"),
+    ("objects_data_is_list", "UPDATE objects SET data = 'null'"),
+    ("objects_batch_fkey", f"{OBJECT} (1002, 1, 2000, 'other', '[]', now())"),
+    ("objects_batch_fkey", "UPDATE objects SET batch_pk = 2000"),
+    ("objects_batch_fkey", "DELETE FROM batches WHERE id = 1000"),
+    ("object_pairs_pkey", f"{PAIR} (1, 1000, 1001, 'k', 'v')"),
+]  # fmt: skip
+# (tenant, id) cannot be violated while id alone is unique: it is there to be referenced.
+ONLY_REFERENCED = {"users_tenant_id_unique", "batches_tenant_id_unique", "objects_tenant_id_unique"}
+
+
+@pytest.mark.parametrize(("constraint", "statement"), REFUSED)
+async def test_row_that_violates_a_constraint_is_refused_in_its_name(constraint: str, statement: str) -> None:
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
+        await attempt(statement)
+    assert refused.value.constraint_name == constraint
+
+
+async def attempt(statement: str) -> None:
+    async with database.transaction():
+        for one in ROWS:
+            await database.fetch(one)
+        await database.fetch(statement)
+        raise AssertionError("it was not refused")  # and is rolled back
+
+
+async def test_every_constraint_has_a_row_that_violates_it() -> None:
+    assert {name for name, _ in REFUSED} | ONLY_REFERENCED == set(await constraints())
