@@ -1,6 +1,5 @@
 """From the text of a GraphQL document to what can be executed, remembered from request to request."""
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from graph import limits
 from graph.errors import MOST_ERRORS, PARSE_FAILED, VALIDATION_FAILED, FormattedError, bad_request, request_errors
 from graph.limits import QueryLimits
+from graph.thread import in_thread
 
 _RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 _LARGE = 1_000  # characters; above it, parsing and validating can take more than a few milliseconds
@@ -64,7 +64,7 @@ class Documents:
         if (document := self._remembered.get(text)) is not None:
             self._remembered.move_to_end(text)
             return document
-        document = await asyncio.to_thread(self._read, text) if len(text) > _LARGE else self._read(text)
+        document = await in_thread(self._read, text) if len(text) > _LARGE else self._read(text)
         if len(text) <= _LONGEST_REMEMBERED:
             self._remember(text, document)
         return document

@@ -4,7 +4,6 @@ Our own instead of Strawberry's view, because the fixed cost of a request decide
 schema is executed by graphql-core directly; its extensions are not run.
 """
 
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from graph.deadline import Deadline, End
 from graph.documents import Document, Documents
 from graph.errors import BAD_INPUT, MOST_ERRORS, RequestError, bad_request, field_errors, refusal, request_errors
 from graph.limits import QueryLimits
+from graph.thread import in_thread
 from graph.transport import GRAPHQL_RESPONSE, HTML, JSON, Parameters, Request
 from models.errors import TimedOut
 from models.trace import RequestTrace, current
@@ -138,7 +138,7 @@ class GraphQLEndpoint:
                 operation_extensions=parameters.extensions,
             )
 
-        executor = await asyncio.to_thread(prepare) if parameters.size > _LARGE_BYTES else prepare()
+        executor = await in_thread(prepare) if parameters.size > _LARGE_BYTES else prepare()
         if isinstance(executor, list):
             raise RequestError(request_errors(executor, BAD_INPUT))
         result = executor.execute_operation()
