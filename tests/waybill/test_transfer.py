@@ -156,7 +156,7 @@ def test_what_the_service_refuses_is_reported_and_the_rest_is_made(cli: Cli) -> 
     assert result.exit_code == 1
     expected = counts(batches_made=2, batches_failed=1, objects_made=1, objects_failed=2)
     assert orjson.loads(result.stdout) == expected
-    assert 'failed: batch "bad", 1 objects from "1" on: Object "1", data[0]: the key has 300' in result.stderr
+    assert 'failed: batch "bad", objects "1" to "1": Object "1", data[0]: the key has 300' in result.stderr
     assert cli.json("objects", "--json")["object_id"] == "2"
 
 

@@ -122,7 +122,8 @@ class Import:
             try:
                 await self._bring(batch["batch_id"], portion, existed)
             except ServiceError as error:
-                whose = f'batch "{batch["batch_id"]}", {len(portion)} objects from "{portion[0]["object_id"]}" on'
+                first, last = portion[0]["object_id"], portion[-1]["object_id"]
+                whose = f'batch "{batch["batch_id"]}", objects "{first}" to "{last}"'
                 self._failed(whose, len(portion), error)
             else:
                 self.advance(len(portion))
@@ -247,7 +248,7 @@ async def export(service: Service, batch_ids: Sequence[str], file: Path | None, 
         out.write(closing if batches else opening + closing)
     if file is not None:
         counts = {"batches": batches, "objects": objects}
-        said = f"{batches:,} batches with {objects:,} objects are in {file}"
+        said = f"batches: {batches:,}, objects: {objects:,}, written to {file}"
         click.echo(orjson.dumps(counts) if as_json else said)
 
 
