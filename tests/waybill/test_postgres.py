@@ -18,8 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
-from tortoise import Tortoise, connections
 
+from models import database
 from tests.waybill.conftest import gone, postmaster
 from waybill import postgres
 
@@ -54,7 +54,7 @@ def another_user(data_dir: Path, **environ: str) -> Iterator[tuple[subprocess.Po
 def query(url: str, *statements: str) -> object:
     """The value that the last statement gives."""
 
-    async def ask() -> object:
+    async def ask() -> list[asyncpg.Record]:
         connection = await asyncpg.connect(url, timeout=5)
         try:
             for statement in statements[:-1]:
@@ -99,17 +99,14 @@ def test_first_start_and_restart(directory: Path) -> None:
         assert query(url, "SHOW fsync") == "off"
 
 
-def test_tortoise_reads_the_same_url(directory: Path) -> None:
+def test_service_reads_the_same_url(directory: Path) -> None:
     with postgres.running(directory, durable=False) as url:
 
-        async def ask() -> object:
-            await Tortoise.init(db_url=url, modules={"models": ["models"]})
-            try:
-                return await connections.get("default").execute_query_dict("SELECT current_database() AS name")
-            finally:
-                await Tortoise.close_connections()
+        async def ask() -> list[asyncpg.Record]:
+            async with database.connected(database.config(url)):
+                return await database.fetch("SELECT current_database() AS name")
 
-        assert asyncio.run(ask()) == [{"name": "waybill"}]
+        assert [dict(row) for row in asyncio.run(ask())] == [{"name": "waybill"}]
 
 
 def test_users_share_one_server_and_the_last_stops_it(directory: Path) -> None:
