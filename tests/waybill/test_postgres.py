@@ -54,7 +54,7 @@ def another_user(data_dir: Path, **environ: str) -> Iterator[tuple[subprocess.Po
 def query(url: str, *statements: str) -> object:
     """The value that the last statement gives."""
 
-    async def ask() -> list[asyncpg.Record]:
+    async def ask() -> object:
         connection = await asyncpg.connect(url, timeout=5)
         try:
             for statement in statements[:-1]:
