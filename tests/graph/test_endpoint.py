@@ -6,10 +6,11 @@ from urllib.parse import quote
 
 import orjson
 import pytest
+from graphql import get_introspection_query
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.graph.tiny import Tiny, code, only_with_key
+from tests.graph.tiny import Tiny, code, only_with_key, schema
 
 JSON = "application/json"
 RESPONSE = "application/graphql-response+json"
@@ -215,6 +216,29 @@ async def test_too_long_body_is_told_in_json() -> None:
     async with small.client() as client:
         chunked = await client.post("/graphql", content=chunks(), headers={"content-type": JSON})
     assert (chunked.status_code, code(chunked)) == (413, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        ("{ hello }", {}),
+        ("query($name: String!) { hello(name: $name) there: hello }", {"name": "x"}),
+        ("{ node { ...F ... on Node { node { name } } } } fragment F on Node { name __typename }", {}),
+        ("query($no: Boolean!) { hello @skip(if: $no) nodes(count: 2) { name } }", {"no": True}),
+        ('{ describe(thing: {name: "x", pairs: {key: "k"}}) }', {}),
+        ('{ hello raises(error: "known") }', {}),
+        ("mutation { change again: change }", {}),
+        ("{ nothing }", {}),
+        ("query($name: String!) { hello(name: $name) }", {"name": 1}),
+        (get_introspection_query(), {}),
+    ],
+)
+async def test_answer_is_that_of_strawberry_itself(query: str, variables: dict[str, Any]) -> None:
+    expected = await schema.execute(query, variables)
+    found = (await tiny.query(query, **variables)).json()
+    assert found.get("data") == expected.data
+    assert [error.message for error in expected.errors or ()] == [each["message"] for each in found.get("errors", ())]
+    assert [error.path for error in expected.errors or ()] == [each.get("path") for each in found.get("errors", ())]
 
 
 async def test_no_answer_is_kept_by_a_cache() -> None:
