@@ -4,7 +4,6 @@ import asyncio
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from models import probe
 
@@ -34,6 +33,3 @@ async def _database_answers() -> bool:
 
 def _answer(status: int, text: str) -> JSONResponse:
     return JSONResponse({"status": text}, status, {"cache-control": "no-store"})
-
-
-routes = [Route("/healthz", healthz), Route("/readyz", readyz)]
