@@ -25,12 +25,12 @@ def parse_datetime(value: object) -> datetime:
 
 
 def format_datetime(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 DateTime = strawberry.scalar(
     name="DateTime",
-    description="A moment as RFC 3339 says it, with its offset from UTC.",
+    description="A moment as RFC 3339 says it, with its offset from UTC; answers are in UTC, to the millisecond.",
     specified_by_url="https://datatracker.ietf.org/doc/html/rfc3339",
     parse_value=parse_datetime,
     serialize=format_datetime,

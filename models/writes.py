@@ -90,7 +90,7 @@ async def update_data(
         if not found:
             raise NotFound
         if if_updated_at is not None and found[0]["updated_at"] != if_updated_at:
-            raise Conflict(updatedAt=found[0]["updated_at"].isoformat().replace("+00:00", "Z"))
+            raise Conflict(updatedAt=found[0]["updated_at"].isoformat(timespec="milliseconds").replace("+00:00", "Z"))
         data = change(orjson.loads(found[0]["data"]))
         [row] = await database.fetch(
             "UPDATE objects SET data = $3, updated_at ="

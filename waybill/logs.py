@@ -77,9 +77,9 @@ def configure(level: str) -> None:
     handler.setFormatter(JsonFormatter())
     root.handlers = [handler]
     logging.captureWarnings(True)
-    # Their debug records hold the parameters of every statement, that is the users' data.
+    # Their debug records hold the parameters of every statement, that is the users' data; the rest is said better by us.
     for name in ("tortoise", "asyncpg"):
-        logging.getLogger(name).setLevel(max(root.level, logging.INFO))
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
 
 
 class RequestLog:
