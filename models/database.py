@@ -47,6 +47,9 @@ def config(
     return {"connections": {CONNECTION: {"engine": "models.asyncpg_client", "credentials": credentials}}, "apps": _APPS}
 
 
+TORTOISE = config("postgresql://")  # for Tortoise's own commands, such as makemigrations
+
+
 @asynccontextmanager
 async def connected(settings: dict[str, Any], *, everywhere: bool = False) -> AsyncIterator[None]:
     """Make the models usable inside; ``everywhere`` lets tasks that others started (requests) use them too."""

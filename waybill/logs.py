@@ -77,7 +77,7 @@ def configure(level: str) -> None:
     handler.setFormatter(JsonFormatter())
     root.handlers = [handler]
     logging.captureWarnings(True)
-    # Their debug records hold the parameters of every statement, that is the users' data; the rest is said better by us.
+    # Their debug records hold the parameters of every statement, that is the users' data.
     for name in ("tortoise", "asyncpg"):
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
 
