@@ -1,6 +1,7 @@
 """Every setting of the service, read once from the environment (``WAYBILL_*``). README.md has the same table."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +10,19 @@ from typing import Any
 from starlette.config import Config
 from starlette.datastructures import CommaSeparatedStrings, Secret
 
+from models.ids import MAX_ROWS_PER_CALL
+
 
 def _setting(default: Any, text: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": text})
+
+
+_MOST = {
+    "max_objects_per_call": MAX_ROWS_PER_CALL,
+    # A row of an index has at most 2,704 bytes, and a character up to 4.
+    "max_id_characters": 600,
+    "max_key_characters": 256,
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,17 @@ class Settings:
     max_key_characters: int = _setting(256, "length of a data key")
     max_value_characters: int = _setting(4_096, "length of a data value")
     max_pairs_per_object: int = _setting(256, "data pairs of one object")
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the variable that is out of range."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                least, most = (0, 65_535) if field.name == "port" else (1, _MOST.get(field.name, math.inf))
+                if not least <= value <= most:
+                    raise ValueError(f"WAYBILL_{field.name.upper()} is {value}; it must be from {least} to {most:,}")
+        if self.page_size > self.max_page_size:
+            raise ValueError("WAYBILL_PAGE_SIZE must not be more than WAYBILL_MAX_PAGE_SIZE")
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

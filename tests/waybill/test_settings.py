@@ -1,0 +1,126 @@
+"""Every setting does what it says, in a service that was started with it."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.conftest import Caller, served
+from waybill.settings import Settings
+
+ORIGIN = "https://app.example"
+
+
+@pytest.fixture(scope="module")
+def narrow(database_url: str) -> Iterator[str]:
+    """A service with small limits."""
+    with served(
+        database_url,
+        WAYBILL_PAGE_SIZE="2",
+        WAYBILL_MAX_PAGE_SIZE="3",
+        WAYBILL_MAX_OBJECTS_PER_CALL="4",
+        WAYBILL_MAX_ID_CHARACTERS="5",
+        WAYBILL_MAX_KEY_CHARACTERS="6",
+        WAYBILL_MAX_VALUE_CHARACTERS="7",
+        WAYBILL_MAX_PAIRS_PER_OBJECT="2",
+        WAYBILL_MAX_BODY_BYTES="5000",
+        WAYBILL_MAX_QUERY_TOKENS="100",
+        WAYBILL_MAX_QUERY_DEPTH="4",
+        WAYBILL_MAX_QUERY_FIELDS="12",
+        WAYBILL_MAX_QUERY_ALIASES="3",
+        WAYBILL_MAX_QUERY_ROOT_FIELDS="4",
+        WAYBILL_MAX_QUERY_DIRECTIVES="2",
+        WAYBILL_INTROSPECTION="false",
+        WAYBILL_CORS_ORIGINS=f"{ORIGIN}, https://other.example",
+    ) as url:
+        yield url
+
+
+def create(object_id: str = "o", pairs: str = "") -> str:
+    objects = f'[{{objectId: "{object_id}", data: [{pairs}]}}]'
+    return f'mutation {{ createBatch(input: {{batchId: "b", objects: {objects}}}) {{ batch {{ id }} }} }}'
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "says"),
+    [
+        ("{ objects(first: 4) { totalCount } }", "BAD_INPUT", "from 1 to 3"),
+        ('{ nodes(ids: ["a", "b", "c", "d"]) { id } }', "BAD_INPUT", "at most 3"),
+        ("{ dataKeys(first: 4) { key } }", "BAD_INPUT", "from 1 to 3"),
+        (create().replace("[{", "[" + '{objectId: "a", data: []}, ' * 4 + "{"), "BAD_INPUT", "at most 4"),
+        (create("123456"), "BAD_INPUT", "at most 5"),
+        (create(pairs='{key: "1234567", value: ""}'), "BAD_INPUT", "at most 6"),
+        (create(pairs='{key: "k", value: "12345678"}'), "BAD_INPUT", "at most 7"),
+        (create(pairs='{key: "k", value: ""}' * 3), "BAD_INPUT", "at most 2"),
+        ("#" + "x" * 5000, "BAD_REQUEST", "5,000"),
+        ("{" + " viewer { access }" * 40 + "}", "TOO_COMPLEX", "100"),
+        ("{ batches { nodes { objects { nodes { id } } } } }", "TOO_COMPLEX", "4"),
+        ("{ viewer {" + " access" * 12 + "} }", "TOO_COMPLEX", "12"),
+        ("{ viewer { a: access b: access c: access d: access } }", "TOO_COMPLEX", "3"),
+        ("{" + " __typename" * 5 + "}", "TOO_COMPLEX", "4"),
+        ("{ viewer { access" + " @include(if: true)" * 3 + " } }", "TOO_COMPLEX", "2"),
+        ("{ __schema { types { name } } }", "GRAPHQL_VALIDATION_FAILED", "ntrospection"),
+    ],
+)
+def test_limit_is_the_setting(narrow: str, admin: Caller, query: str, code: str, says: str) -> None:
+    answer = httpx.post(f"{narrow}/graphql", json={"query": query}, headers=admin.headers).json()
+    assert {error["extensions"]["code"] for error in answer["errors"]} == {code}, answer
+    assert any(says in error["message"] for error in answer["errors"]), answer
+
+
+async def test_default_page_is_the_setting(narrow: str, admin: Caller) -> None:
+    await admin.create_batch("b", {"o1": [], "o2": [], "o3": []})
+    query = {"query": "{ objects { nodes { id } } }"}
+    async with httpx.AsyncClient() as client:
+        answer = (await client.post(f"{narrow}/graphql", json=query, headers=admin.headers)).json()
+    assert len(answer["data"]["objects"]["nodes"]) == 2
+
+
+def preflight(url: str, origin: str) -> httpx.Response:
+    headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    return httpx.options(f"{url}/graphql", headers=headers)
+
+
+def test_only_the_origins_of_the_setting_may_call(narrow: str, service_url: str, admin: Caller) -> None:
+    allowed = preflight(narrow, ORIGIN)
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == ORIGIN
+    assert "authorization" in allowed.headers["access-control-allow-headers"].lower()
+    answer = httpx.post(
+        f"{narrow}/graphql", json={"query": "{ __typename }"}, headers={**admin.headers, "Origin": ORIGIN}
+    )
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert "x-request-id" in answer.headers["access-control-expose-headers"].lower()
+    for url, origin in ((narrow, "https://evil.example"), (service_url, ORIGIN)):
+        assert "access-control-allow-origin" not in preflight(url, origin).headers
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("PAGE_SIZE", "0"),
+        ("PAGE_SIZE", "101"),
+        ("PAGE_SIZE", "ten"),
+        ("MAX_KEY_CHARACTERS", "257"),
+        ("MAX_ID_CHARACTERS", "601"),
+        ("MAX_OBJECTS_PER_CALL", "16385"),
+        ("REQUEST_TIMEOUT_SECONDS", "-1"),
+        ("REQUEST_TIMEOUT_SECONDS", "nan"),
+        ("INTROSPECTION", "perhaps"),
+    ],
+)
+def test_value_that_cannot_be_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"WAYBILL_{name}"):
+        Settings.read({f"WAYBILL_{name}": value})
+
+
+def test_secret_does_not_print() -> None:
+    settings = Settings.read({"WAYBILL_DATABASE_URL": "postgresql://u:hunter2@h/d"})
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" in str(settings.database_url)
