@@ -1,6 +1,5 @@
 """The inputs of mutations, and the checks that no type can express."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
@@ -8,6 +7,7 @@ import orjson
 import strawberry
 
 from graph.context import InputLimits
+from graph.thread import in_thread
 from models.errors import AlreadyExists, BadInput
 from models.writes import NewObject, Pair
 
@@ -29,7 +29,7 @@ class ObjectInput:
 async def new_objects(given: Sequence[ObjectInput], limits: InputLimits) -> list[NewObject]:
     """Raises BadInput or AlreadyExists naming the object and the pair."""
     if len(given) > _MANY:
-        return await asyncio.to_thread(_new_objects, given, limits)
+        return await in_thread(_new_objects, given, limits)
     return _new_objects(given, limits)
 
 

@@ -89,6 +89,6 @@ class Unavailable(WaybillError):
 
 
 class TimedOut(Unavailable):
-    """The request took too long and was stopped; nothing of it was kept. Ask for less at once."""
+    """The request took too long and was stopped: ask for less at once. See what is there before you repeat a change."""
 
     code = "TIMEOUT"
