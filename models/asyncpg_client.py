@@ -3,11 +3,13 @@
 Tortoise picks the schema editor by the word "asyncpg" in this module's name.
 """
 
+import contextlib
+from types import TracebackType
 from typing import Any
 
 import asyncpg
 from tortoise.backends.asyncpg.client import AsyncpgDBClient, TransactionWrapper
-from tortoise.backends.base.client import TransactionalDBClient, TransactionContextPooled
+from tortoise.backends.base.client import NestedTransactionContext, TransactionalDBClient, TransactionContextPooled
 from tortoise.connection import get_connections
 
 from models import trace
@@ -40,11 +42,21 @@ class Connection(asyncpg.Connection):
         return await super().copy_records_to_table(table_name, **options)
 
 
-class Transaction(TransactionContextPooled):
-    """Gives the connection back when BEGIN fails or is cancelled.
+class TransactionClient(TransactionWrapper):
+    async def rollback(self) -> None:
+        # On a connection that is gone it fails, too, which would hide what ended the transaction.
+        with contextlib.suppress(asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError):
+            await super().rollback()
 
-    Tortoise's own context loses it from the pool for good then, and graphql-core cancels sibling resolvers whenever a
-    non-null one fails, so that ordinary requests emptied the pool.
+    def _in_transaction(self) -> NestedTransactionContext:
+        return NestedTransactionContext(TransactionClient(self))
+
+
+class Transaction(TransactionContextPooled):
+    """Gives the connection back whenever it fails or is cancelled.
+
+    Tortoise's own context loses it from the pool for good when that happens at BEGIN, and graphql-core cancels sibling
+    resolvers whenever a non-null one fails, so that ordinary requests emptied the pool.
     """
 
     async def __aenter__(self) -> TransactionalDBClient:
@@ -53,11 +65,22 @@ class Transaction(TransactionContextPooled):
         except BaseException:
             connection = self.client._connection
             if connection is not None:
+                self._forget()
                 # Nobody knows whether BEGIN arrived: a new connection is cheaper than finding out.
                 connection.terminate()
                 await self.client._parent._pool.release(connection)
-                get_connections().reset(self.token)
             raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._forget()
+        await super().__aexit__(kind, error, trace)
+
+    def _forget(self) -> None:
+        """Ends the task's use of this transaction. Tortoise does so last, and not at all when cancelled before."""
+        get_connections().reset(self.token)
+        self.token = None  # type: ignore[assignment]  # means: nothing to reset
 
 
 async def _keep_session(connection: asyncpg.Connection) -> None:
@@ -83,7 +106,7 @@ class Client(AsyncpgDBClient):
         return await asyncpg.create_pool(self.dsn, reset=_keep_session, **named)
 
     def _in_transaction(self) -> Transaction:
-        return Transaction(TransactionWrapper(self), self._pool_init_lock)
+        return Transaction(TransactionClient(self), self._pool_init_lock)
 
 
 client_class = Client

@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -17,3 +18,9 @@ async def connected(own_url: str) -> AsyncIterator[None]:
     """The models on the database of ``own_url``, with at most four connections."""
     async with database.connected(database.config(own_url, max_connections=4)):
         yield
+
+
+async def until(condition: Callable[[], Awaitable[object]], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - the server has no event to wait for
+            await asyncio.sleep(0.01)
