@@ -86,7 +86,7 @@ class Import:
                     await slots.acquire()
                     task = tasks.create_task(self._fill(batch, existed))
                     task.add_done_callback(lambda _: slots.release())
-        except* ServiceError as errors:
+        except ExceptionGroup as errors:  # not except*, which wraps what is raised in it before Python 3.11.4
             raise errors.exceptions[0] from None
 
     async def _made(self, batches: Sequence[Batch]) -> AsyncIterator[tuple[Batch, bool]]:
