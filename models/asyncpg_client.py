@@ -91,6 +91,14 @@ async def _keep_session(connection: asyncpg.Connection) -> None:
     """
 
 
+async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(*arguments, **options)
+    except TimeoutError:
+        # Otherwise it would read as a statement that took too long, and the caller would be told to ask for less.
+        raise ConnectionError("PostgreSQL does not answer") from None
+
+
 class Client(AsyncpgDBClient):
     """``dsn`` may say all that libpq's URLs say (hosts, sslmode, options)."""
 
@@ -103,7 +111,7 @@ class Client(AsyncpgDBClient):
     async def create_pool(self, **options: Any) -> asyncpg.Pool:
         # Tortoise's own default for the port would be taken over the DSN's.
         named = {name: value for name, value in options.items() if value is not None and name != "port"}
-        return await asyncpg.create_pool(self.dsn, reset=_keep_session, **named)
+        return await asyncpg.create_pool(self.dsn, connect=_connect, reset=_keep_session, **named)
 
     def _in_transaction(self) -> Transaction:
         return Transaction(TransactionClient(self), self._pool_init_lock)

@@ -17,6 +17,12 @@ _OUTAGES = (
     DBConnectionError,
     OSError,  # asyncpg lets the socket's own errors pass: refused, reset, no such socket file, no such host
 )
+_LOST = (
+    "closed",
+    "closing",
+    "released back to the pool",  # which takes a lost connection although a transaction still uses it
+    "cannot switch to state",  # the server has said goodbye and not yet hung up
+)
 
 
 def translate(error: BaseException) -> WaybillError | None:
@@ -37,11 +43,13 @@ def _translate(error: BaseException) -> WaybillError | None:
         return Conflict()
     if isinstance(error, _TIMEOUTS):  # before the outages: TimeoutError is an OSError, QueryCanceled an intervention
         return TimedOut()
-    if isinstance(error, _OUTAGES) or _is_closed(error):
+    if isinstance(error, _OUTAGES) or _is_lost(error):
         return Unavailable()
     return None
 
 
-def _is_closed(error: BaseException) -> bool:
+def _is_lost(error: BaseException) -> bool:
     # asyncpg has one InterfaceError for lost connections and for wrong calls; only the text tells them apart.
-    return isinstance(error, asyncpg.InterfaceError) and ("closed" in str(error) or "closing" in str(error))
+    return isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError)) and any(
+        text in str(error) for text in _LOST
+    )

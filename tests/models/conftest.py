@@ -1,6 +1,8 @@
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import asyncpg
 import pytest
 
 from models import database
@@ -24,3 +26,17 @@ async def until(condition: Callable[[], Awaitable[object]], seconds: float = 20)
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - the server has no event to wait for
             await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def observing(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of its own, outside of the pool."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def is_gone(observer: asyncpg.Connection, process: int) -> bool:
+    return not await observer.fetch("SELECT FROM pg_stat_activity WHERE pid = $1", process)

@@ -19,6 +19,9 @@ class Held:
         self._arrived = asyncio.Condition()
         self._go = asyncio.Event()
 
+    def matches(self, side: Side, message: bytes) -> bool:
+        return side == self.side and (self.text in message if self.text else not message)
+
     async def stop(self) -> None:
         async with self._arrived:
             self.messages += 1
@@ -41,33 +44,23 @@ class Relay:
         self._database = url.path
         self._held: Held | None = None
         self.port = 0
+        self.pipes: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         return f"postgresql://waybill@127.0.0.1:{self.port}{self._database}"
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        pipes: set[asyncio.Task[None]] = set()
-
-        async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
-            pipes.add(asyncio.create_task(self._pass_on("request", reader, server_writer)))
-            pipes.add(asyncio.create_task(self._pass_on("answer", server_reader, writer)))
-
-        server = await asyncio.start_server(connect, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield
-        finally:
-            server.close()
-            for pipe in pipes:
-                pipe.cancel()
-            await asyncio.gather(*pipes, return_exceptions=True)
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+        self.pipes.add(asyncio.create_task(self._pass_on("request", reader, server_writer)))
+        self.pipes.add(asyncio.create_task(self._pass_on("answer", server_reader, writer)))
 
     @contextlib.contextmanager
     def holding(self, side: Side, text: bytes) -> Iterator[Held]:
-        """Until the end of the block, messages from this side that contain the text go no further."""
+        """Until the end of the block, messages from this side that contain the text go no further.
+
+        No text at all means the end of the connection.
+        """
         self._held = held = Held(side, text)
         try:
             yield held
@@ -75,10 +68,30 @@ class Relay:
             self._held = None
             held.let_go()
 
+    def cut(self) -> None:
+        """Break all connections."""
+        for pipe in self.pipes:
+            pipe.cancel()
+
     async def _pass_on(self, side: Side, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError), contextlib.closing(writer):
-            while message := await reader.read(1 << 20):
-                if (held := self._held) and held.side == side and held.text in message:
+            message = b"to begin with"
+            while message:
+                message = await reader.read(1 << 20)
+                if (held := self._held) and held.matches(side, message):
                     await held.stop()
                 writer.write(message)
                 await writer.drain()
+
+
+@contextlib.asynccontextmanager
+async def relaying(server_url: str) -> AsyncIterator[Relay]:
+    relay = Relay(server_url)
+    server = await asyncio.start_server(relay.connect, "127.0.0.1", 0)
+    relay.port = server.sockets[0].getsockname()[1]
+    try:
+        yield relay
+    finally:
+        server.close()
+        relay.cut()
+        await asyncio.gather(*relay.pipes, return_exceptions=True)

@@ -12,8 +12,8 @@ import pytest
 from tortoise.exceptions import IntegrityError
 
 from models import Tenant, database
-from tests.models.conftest import until
-from tests.models.relay import Relay, Side
+from tests.models.conftest import observing, until
+from tests.models.relay import Relay, Side, relaying
 
 CONNECTIONS = 4
 ROUNDS = 10
@@ -29,8 +29,7 @@ class Undone(Exception):
 
 @contextlib.asynccontextmanager
 async def connected_through_relay(url: str) -> AsyncIterator[Relay]:
-    relay = Relay(url)
-    async with relay.running(), database.connected(database.config(relay.url, max_connections=CONNECTIONS)):
+    async with relaying(url) as relay, database.connected(database.config(relay.url, max_connections=CONNECTIONS)):
         yield relay
 
 
@@ -43,10 +42,8 @@ async def relay(own_url: str) -> AsyncIterator[Relay]:
 
 @pytest.fixture
 async def observer(own_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of its own, past the relay."""
-    connection = await asyncpg.connect(own_url)
-    yield connection
-    await connection.close()
+    async with observing(own_url) as connection:
+        yield connection
 
 
 async def insert() -> None:
