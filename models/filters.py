@@ -15,7 +15,9 @@ from datetime import datetime
 from typing import TypeAlias
 
 from models import ids
+from models.errors import BadInput
 
+MOST_LOOKUPS = 500  # of pairs in one statement; planning them takes 0.2 s and 150 MB
 HEAD_CHARACTERS = 300  # of a long value that are in the index; see migrations/_pairs.py
 
 
@@ -169,7 +171,10 @@ class Sql:
         return f"${len(self.arguments)}::{type_name}"
 
     def alias(self) -> str:
+        """Raises BadInput where alternatives, each tested for all the rest, would make a plan of gigabytes."""
         self._aliases += 1
+        if self._aliases > MOST_LOOKUPS:
+            raise BadInput('The filter combines too many alternatives: use "in" for several values, or ask in parts.')
         return f"p{self._aliases}"
 
     # -- tests ---------------------------------------------------------------------------------------------------

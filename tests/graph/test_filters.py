@@ -253,6 +253,17 @@ async def test_malformed_filter_is_bad_input_that_says_why(admin: Caller, where:
     assert says.lower() in error["message"].lower()
 
 
+async def test_alternatives_that_multiply_are_bad_input(admin: Caller) -> None:
+    either = [{"or": [{"batchId": str(n), "data": [{"key": str(n)}]} for n in range(24)]} for _ in range(2)]
+    query = "query($where: ObjectWhere) { objects(where: $where) { nodes { id } } }"
+    error = await admin.error(query, where={"and": either})
+    assert error["extensions"]["code"] == "BAD_INPUT"
+    assert "alternatives" in error["message"]
+    for one in either:
+        del one["or"][15:]
+    assert (await admin.execute(query, where={"and": either}))["objects"]["nodes"] == []
+
+
 async def test_deeply_nested_filter_is_bad_input(admin: Caller) -> None:
     for depth in (11, 400):
         where: dict[str, Any] = {}
