@@ -66,9 +66,11 @@ class Transaction(TransactionContextPooled):
             connection = self.client._connection
             if connection is not None:
                 self._forget()
-                # Nobody knows whether BEGIN arrived: a new connection is cheaper than finding out.
-                connection.terminate()
-                await self.client._parent._pool.release(connection)
+                # Nobody knows whether BEGIN arrived: a new connection is cheaper than finding out. A connection that
+                # was lost is with the pool already.
+                with contextlib.suppress(asyncpg.InterfaceError):
+                    connection.terminate()
+                    await self.client._parent._pool.release(connection)
             raise
 
     async def __aexit__(

@@ -157,6 +157,19 @@ async def test_connection_cut_in_the_middle_is_unavailable(own_url: str) -> None
         await database.fetch("SELECT 1")
 
 
+@pytest.mark.parametrize("text", [b"BEGIN", b"held", b"COMMIT"])
+async def test_what_cut_a_transaction_is_not_hidden_by_what_follows(own_url: str, text: bytes) -> None:
+    async with relaying(own_url) as relay, connected_to(relay.url):
+        await database.fetch("SELECT 1")
+        with relay.holding("request", text) as held:
+            task = asyncio.create_task(in_transaction("SELECT 'held'"))
+            await held.arrived(1)
+            relay.cut()
+            with pytest.raises(asyncpg.ConnectionDoesNotExistError, match="in the middle of operation"):
+                await task
+        await in_transaction("SELECT 1")
+
+
 @pytest.mark.parametrize("work", [lambda: database.fetch("SELECT 1"), lambda: in_transaction("SELECT 1")])
 async def test_connection_that_the_server_is_about_to_end_is_unavailable(
     own_url: str, work: Callable[[], Awaitable[object]]
