@@ -60,8 +60,8 @@ def encoded(text: str) -> str:
 @pytest.mark.parametrize(
     "text",
     ["", "x", "é", "Object:1", encoded("Object"), encoded("Object:"), encoded("Object:x"), encoded("Object:-1"),
-     encoded("Object:0"), encoded("Object:01"), encoded("Object: 1"), encoded(f"Object:{1 << 63}"), encoded("Object:1_0"),
-     encoded("Object:1").rstrip("="), encoded("Object:" + "9" * 5000)],
+     encoded("Object:0"), encoded("Object:01"), encoded("Object: 1"), encoded(f"Object:{1 << 63}"),
+     encoded("Object:1_0"), encoded("Object:1").rstrip("="), encoded("Object:" + "9" * 5000)],
 )  # fmt: skip
 async def test_what_is_no_global_id_is_bad_input(admin: Caller, text: str) -> None:
     assert await admin.refused(NODE, id=text) == "BAD_INPUT"
