@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
+import ipaddress
 import logging
 import os
 import shlex
@@ -18,6 +19,7 @@ import uvicorn
 import uvloop
 from starlette.applications import Starlette
 from starlette.datastructures import Secret
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from access import credentials
 from models import Role, Tenant, User, database
@@ -45,7 +47,7 @@ def run(data_dir: Path, settings: Settings) -> None:
     The settings' database is replaced by the one in ``data_dir``. Raises DevError, postgres.PostgresError.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both unwind everything that was started
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         if (data_dir / "lock").exists():
             with _only_one(data_dir):
                 pass  # says so before anything else is in the way of a second one
@@ -55,11 +57,26 @@ def run(data_dir: Path, settings: Settings) -> None:
             _only_one(data_dir),
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            port = listener.getsockname()[1]  # differs when any free one was asked for, by 0
+            address, port = listener.getsockname()[:2]  # the port differs when any free one was asked for, by 0
             settings = dataclasses.replace(settings, database_url=Secret(server.url), port=port)
             key = runner.run(prepare(server.url, data_dir / "api-key"))
-            app = create_app(settings, graphiql_key=key)
+            app = _app(settings, key, loopback=ipaddress.ip_address(address).is_loopback)
             runner.run(_serve(app, listener, server, lambda: _welcome(settings, key, data_dir)))
+    except KeyboardInterrupt:
+        pass
+    except OSError as error:
+        raise DevError(f"waybill dev cannot run in {data_dir}: {error}") from error
+
+
+def _app(settings: Settings, key: str, *, loopback: bool) -> Starlette:
+    """With the key in its page where only this machine can open it."""
+    if not loopback:
+        return create_app(settings)
+    app = create_app(settings, graphiql_key=key)
+    # Any name may resolve to this machine: a foreign site's page would read the key through its own.
+    names = {"localhost", "127.0.0.1", "[::1]", settings.host}
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(names), www_redirect=False)
+    return app
 
 
 async def prepare(url: str, key_file: Path) -> str:

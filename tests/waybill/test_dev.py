@@ -79,6 +79,9 @@ def test_start_use_stop_and_start_again(directory: Path) -> None:
         pasted = subprocess.run(["sh", "-c", first.curl], capture_output=True, text=True, check=True)
         assert '"batchId":"kept"' in pasted.stdout
         assert first.key in httpx.get(first.url, headers={"Accept": "text/html"}).text
+        foreign = httpx.get(first.url, headers={"Accept": "text/html", "Host": "rebound.example"})
+        assert foreign.status_code == 400
+        assert first.key not in foreign.text
         assert (data_dir / "api-key").read_text().strip() == first.key
         assert stat.S_IMODE((data_dir / "api-key").stat().st_mode) == 0o600
         database = postmaster(data_dir)
@@ -145,9 +148,13 @@ def test_address_that_is_not_here_is_said(directory: Path, text: str) -> None:
     assert "Traceback" not in refused.stderr
 
 
-def test_unusable_directory_is_said_without_a_trace(directory: Path) -> None:
-    (directory / "thesis.txt").touch()
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [("thesis.txt", "holds other files (thesis.txt)"), ("lock", "cannot run in"), ("api-key", "cannot run in")],
+)
+def test_unusable_directory_is_said_without_a_trace(directory: Path, made: str, said: str) -> None:
+    (directory / made).mkdir()
     refused = run("dev", "--data-dir", directory, "--port", "0")
     assert refused.returncode == 1
-    assert "holds other files (thesis.txt)" in refused.stderr
+    assert said in refused.stderr
     assert "Traceback" not in refused.stderr
