@@ -143,13 +143,15 @@ def test_killed_server_recovers_at_the_same_url_once_its_children_are_gone(direc
         child = query(url, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
         assert isinstance(child, int)
         os.kill(child, signal.SIGSTOP)
-        os.kill(postmaster(directory), signal.SIGKILL)
-        wait_for(lambda: not server.alive())
-        with pytest.raises((ConnectionError, asyncpg.PostgresConnectionError)):
-            query(url, "SELECT 1")
-        recovered = pool.submit(server.recover)
-        wait_for(lambda: "pre-existing shared memory block" in server.log.read_text())
-        os.kill(child, signal.SIGCONT)
+        try:
+            os.kill(postmaster(directory), signal.SIGKILL)
+            wait_for(lambda: not server.alive())
+            with pytest.raises((ConnectionError, asyncpg.PostgresConnectionError)):
+                query(url, "SELECT 1")
+            recovered = pool.submit(server.recover)
+            wait_for(lambda: "pre-existing shared memory block" in server.log.read_text())
+        finally:
+            os.kill(child, signal.SIGCONT)
         recovered.result()
         assert server.url == url
         assert query(url, "SELECT v FROM t") == 7
