@@ -51,9 +51,10 @@ SQL = [
     CREATE STATISTICS object_pairs_key_value (mcv, ndistinct) ON key, value FROM object_pairs;
     """,
     # By statement, not by row: 10,000 objects cost one INSERT. Nested loops only: the planner takes the JSON for 100
-    # pairs an object and would rather read the whole table than look 50,000 rows up.
+    # pairs an object and would rather read the whole table than look 50,000 rows up. The search path is fixed, because
+    # pg_restore runs with an empty one.
     """
-    CREATE FUNCTION object_pairs_add() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION object_pairs_add() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
     BEGIN
         INSERT INTO object_pairs (tenant_id, batch_pk, object_pk, number, key, value)
         SELECT o.tenant_id, o.batch_pk, o.id, pair_number(p.value), p.key, pair_value(p.value)
@@ -64,7 +65,7 @@ SQL = [
     END $$;
 
     CREATE FUNCTION object_pairs_remove() RETURNS trigger LANGUAGE plpgsql
-    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+    SET search_path FROM CURRENT SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
     BEGIN
         DELETE FROM object_pairs q USING (
             SELECT o.tenant_id, o.id, p.key, pair_value(p.value) AS value
@@ -75,7 +76,7 @@ SQL = [
     END $$;
 
     CREATE FUNCTION object_pairs_change() RETURNS trigger LANGUAGE plpgsql
-    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+    SET search_path FROM CURRENT SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
     BEGIN
         DELETE FROM object_pairs q USING (
             SELECT o.tenant_id, o.id, p.key, pair_value(p.value) AS value
@@ -93,7 +94,7 @@ SQL = [
         RETURN NULL;
     END $$;
 
-    CREATE FUNCTION object_pairs_clear() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION object_pairs_clear() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
     BEGIN
         TRUNCATE object_pairs;
         RETURN NULL;

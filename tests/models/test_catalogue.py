@@ -55,15 +55,16 @@ TRIGGERS = {
     "object_pairs_change": ("AFTER UPDATE ON objects REFERENCING OLD TABLE AS old_objects NEW TABLE AS new_objects"),
     "object_pairs_clear": "AFTER TRUNCATE ON objects",
 }
-BY_INDEX = ["enable_hashjoin=off", "enable_mergejoin=off", "enable_seqscan=off"]
+WHEREVER = ['search_path="$user", public']
+BY_INDEX = [*WHEREVER, "enable_hashjoin=off", "enable_mergejoin=off", "enable_seqscan=off"]
 # language, volatility, strict, parallel safety, settings
 FUNCTIONS = {
     "pair_value": ("sql", "immutable", True, "safe", None),
     "pair_number": ("sql", "immutable", True, "safe", None),
-    "object_pairs_add": ("plpgsql", "volatile", False, "unsafe", None),
+    "object_pairs_add": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
     "object_pairs_remove": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
     "object_pairs_change": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
-    "object_pairs_clear": ("plpgsql", "volatile", False, "unsafe", None),
+    "object_pairs_clear": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
 }
 
 

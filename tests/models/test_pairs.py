@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from models import database, writes
 from models.filters import indexed
+from tests.conftest import new_database
 from tests.graph.test_filters import HARD_KEYS, HARD_TEXT, Pairs, number
 
 pytestmark = pytest.mark.usefixtures("connected")
@@ -285,3 +286,28 @@ async def reads() -> dict[str, int]:
         " WHERE relname = 'object_pairs'"
     )
     return dict(row)
+
+
+async def test_pairs_are_kept_under_any_search_path() -> None:
+    """As in pg_restore, which has an empty one."""
+    connection = await asyncpg.connect(await new_database())
+    try:
+        await connection.execute("SET search_path = ''")
+        await connection.execute(
+            """
+            INSERT INTO public.tenants (slug, member_access, created_at) VALUES ('t', 'NONE', now());
+            INSERT INTO public.users (tenant_id, name, role, created_at)
+                SELECT id, 'u', 'ADMIN', now() FROM public.tenants;
+            INSERT INTO public.batches (id, tenant_id, batch_id, created_by_id)
+                SELECT 1, tenant_id, 'b', id FROM public.users;
+            INSERT INTO public.objects (id, tenant_id, batch_pk, object_id, data, updated_at)
+                SELECT 1, tenant_id, 1, 'o', '[{"key": "k", "value": "1"}]', now() FROM public.batches;
+            UPDATE public.objects SET data = '[{"key": "k", "value": "2"}]';
+            """
+        )
+        rows = await connection.fetch("SELECT key, value, number FROM public.object_pairs")
+        assert [tuple(row) for row in rows] == [("k", "2", 2.0)]
+        await connection.execute("DELETE FROM public.objects")
+        assert await connection.fetchval("SELECT count(*) FROM public.object_pairs") == 0
+    finally:
+        await connection.close()
