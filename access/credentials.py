@@ -9,7 +9,7 @@ import re
 import secrets
 
 from access.policy import Viewer
-from models import Access, ApiKey, Role, User, people
+from models import AccessLevel, ApiKey, Role, User, people
 from models.errors import Unauthenticated
 
 _KEY = re.compile(r"wb_([0-9a-f]{16})_([0-9a-f]{64})")
@@ -45,7 +45,7 @@ async def authenticate(authorization: str | None) -> Viewer:
         role=Role(row["role"]),
         tenant_id=row["tenant_id"],
         tenant_slug=row["slug"],
-        member_access=Access(row["member_access"]),
+        member_access=AccessLevel(row["member_access"]),
     )
 
 

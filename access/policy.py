@@ -5,7 +5,7 @@ Read first (what is not there is NOT_FOUND), then require (FORBIDDEN), so that n
 
 from dataclasses import dataclass
 
-from models import Access, Role
+from models import AccessLevel, Role
 from models.errors import Forbidden
 from models.filters import AnyOf, Everything
 from models.pages import Scope
@@ -21,20 +21,20 @@ class Viewer:
     role: Role
     tenant_id: int
     tenant_slug: str
-    member_access: Access
+    member_access: AccessLevel
 
     @property
-    def access(self) -> Access:
+    def access(self) -> AccessLevel:
         """To everything in the tenant: admins have all, members what the tenant gives its members."""
-        return Access.ADMIN if self.role is Role.ADMIN else self.member_access
+        return AccessLevel.ADMIN if self.role is Role.ADMIN else self.member_access
 
 
 def readable(viewer: Viewer) -> Scope:
     """The batches and objects that exist for the viewer."""
-    return Scope(viewer.tenant_id, Everything() if viewer.access.includes(Access.VIEW) else AnyOf(()))
+    return Scope(viewer.tenant_id, Everything() if viewer.access.includes(AccessLevel.VIEW) else AnyOf(()))
 
 
-def require(viewer: Viewer, level: Access) -> None:
+def require(viewer: Viewer, level: AccessLevel) -> None:
     """EDIT makes and changes batches and objects, ADMIN deletes them. Raises Forbidden."""
     if not viewer.access.includes(level):
         raise Forbidden(f"This needs {level} access; yours is {viewer.access}.", required=level.value)

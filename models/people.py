@@ -20,7 +20,7 @@ class Role(StrEnum):
     MEMBER = "MEMBER"
 
 
-class Access(StrEnum):
+class AccessLevel(StrEnum):
     """How far someone may go, each level including the ones before."""
 
     NONE = "NONE"
@@ -28,8 +28,8 @@ class Access(StrEnum):
     EDIT = "EDIT"
     ADMIN = "ADMIN"
 
-    def includes(self, other: "Access") -> bool:
-        order = list(Access)
+    def includes(self, other: "AccessLevel") -> bool:
+        order = list(AccessLevel)
         return order.index(self) >= order.index(other)
 
 
@@ -38,7 +38,7 @@ class Tenant(Model):
 
     id = fields.BigIntField(primary_key=True)
     slug = fields.CharField(max_length=63)
-    member_access = fields.CharEnumField(Access, max_length=5, default=Access.NONE)
+    member_access = fields.CharEnumField(AccessLevel, max_length=5, default=AccessLevel.NONE)
     created_at = fields.DatetimeField(auto_now_add=True)
     revoked_at = fields.DatetimeField(null=True)
 

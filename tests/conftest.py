@@ -20,7 +20,7 @@ import pytest
 from starlette.datastructures import Secret
 
 from access.credentials import create_key
-from models import Access, Role, Tenant, User, database
+from models import AccessLevel, Role, Tenant, User, database
 from waybill import postgres
 from waybill.app import create_app
 from waybill.settings import Settings
@@ -169,7 +169,7 @@ def new_caller(http: httpx.AsyncClient) -> NewCaller:
     """Make a user: of a new tenant, or of ``tenant``."""
 
     async def make(
-        tenant: Tenant | None = None, role: Role = Role.ADMIN, member_access: Access = Access.NONE
+        tenant: Tenant | None = None, role: Role = Role.ADMIN, member_access: AccessLevel = AccessLevel.NONE
     ) -> Caller:
         if tenant is None:
             tenant = await Tenant.create(slug=f"t-{secrets.token_hex(6)}", member_access=member_access)

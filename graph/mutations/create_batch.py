@@ -4,7 +4,7 @@ from access.policy import require
 from graph.context import Info
 from graph.inputs import ObjectInput, check_id, new_objects
 from graph.types.objects import Batch, Object
-from models import Access, writes
+from models import AccessLevel, writes
 from models.writes import Made
 
 
@@ -31,7 +31,7 @@ class CreateBatch:
     )
     async def create_batch(self, info: Info, input: CreateBatchInput) -> CreateBatchPayload:  # noqa: A002
         viewer, limits = info.context.viewer, info.context.limits
-        require(viewer, Access.EDIT)
+        require(viewer, AccessLevel.EDIT)
         check_id("batchId", input.batch_id, limits)
         objects = await new_objects(input.objects or (), limits)
         made = await writes.create_batch(viewer.tenant_id, viewer.user_id, input.batch_id, objects)

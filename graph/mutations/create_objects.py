@@ -5,7 +5,7 @@ from graph import lookups
 from graph.context import Info
 from graph.inputs import ObjectInput, new_objects
 from graph.types.objects import Batch, Object
-from models import Access, writes
+from models import AccessLevel, writes
 from models.writes import Made
 
 
@@ -31,7 +31,7 @@ class CreateObjects:
     async def create_objects(self, info: Info, input: CreateObjectsInput) -> CreateObjectsPayload:  # noqa: A002
         viewer = info.context.viewer
         batch = await lookups.batch(info.context, input.batch_id)
-        require(viewer, Access.EDIT)
+        require(viewer, AccessLevel.EDIT)
         objects = await new_objects(input.objects, info.context.limits)
         made = await writes.create_objects(viewer.tenant_id, batch, objects)
         return CreateObjectsPayload(made=made, batch=Batch.of(batch))

@@ -3,7 +3,7 @@ import strawberry
 from access.policy import require
 from graph import lookups
 from graph.context import Info
-from models import Access, writes
+from models import AccessLevel, writes
 
 
 @strawberry.input(description="A batch to delete.")
@@ -25,6 +25,6 @@ class DeleteBatch:
     @strawberry.mutation(description="Delete a batch. BATCH_NOT_EMPTY when it has objects and `cascade` is not true.")
     async def delete_batch(self, info: Info, input: DeleteBatchInput) -> DeleteBatchPayload:  # noqa: A002
         batch = await lookups.batch(info.context, input.batch_id)
-        require(info.context.viewer, Access.ADMIN)
+        require(info.context.viewer, AccessLevel.ADMIN)
         count = await writes.delete_batch(info.context.viewer.tenant_id, batch["id"], cascade=input.cascade)
         return DeleteBatchPayload(deleted_batch_id=batch["batch_id"], deleted_object_count=count)

@@ -2,7 +2,7 @@ import strawberry
 
 from access.policy import require
 from graph.context import Info
-from models import Access, reads, writes
+from models import AccessLevel, reads, writes
 from models.errors import BadInput
 
 
@@ -27,6 +27,6 @@ class DeleteObjects:
                 f"{len(object_ids):,} ids in one call; at most {context.limits.max_objects_per_call:,} are allowed."
             )
         writes.require_all(object_ids, await reads.visible_object_ids(context.scope, object_ids))
-        require(context.viewer, Access.ADMIN)
+        require(context.viewer, AccessLevel.ADMIN)
         await writes.delete_objects(context.scope, object_ids)
         return DeleteObjectsPayload(deleted_object_ids=object_ids)

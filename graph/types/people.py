@@ -5,11 +5,11 @@ from datetime import datetime
 import strawberry
 
 from graph.types.node import Node, global_id
-from models import Access, Role
+from models import AccessLevel, Role
 from models.pages import Row
 
 strawberry.enum(Role, description="What a user is in the tenant.")
-strawberry.enum(Access, description="How far someone may go, each level including the ones before.")
+strawberry.enum(AccessLevel, description="How far someone may go, each level including the ones before.")
 
 
 @strawberry.type(description="A person or a program of the tenant.")
@@ -28,11 +28,11 @@ class User(Node):
 @strawberry.type(description="Isolates users, batches, objects and keys from those of others.")
 class Tenant:
     slug: str = strawberry.field(description="The tenant's name in addresses and commands.")
-    member_access: Access = strawberry.field(description="What members may do with everything in the tenant.")
+    member_access: AccessLevel = strawberry.field(description="What members may do with everything in the tenant.")
 
 
 @strawberry.type(description="Whoever sent this request.")
 class Viewer:
     user: User = strawberry.field(description="The user whose key it was.")
     tenant: Tenant = strawberry.field(description="The tenant of the user.")
-    access: Access = strawberry.field(description="What the user may do with everything in the tenant.")
+    access: AccessLevel = strawberry.field(description="What the user may do with everything in the tenant.")

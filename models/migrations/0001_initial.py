@@ -7,7 +7,7 @@ from tortoise.migrations import operations as ops
 from tortoise.migrations.constraints import CheckConstraint, UniqueConstraint
 
 from models.migrations._pairs import REVERSE_SQL, SQL
-from models.people import Access, Role
+from models.people import AccessLevel, Role
 
 
 class Migration(migrations.Migration):
@@ -22,9 +22,9 @@ class Migration(migrations.Migration):
                 (
                     "member_access",
                     fields.CharEnumField(
-                        default=Access.NONE,
+                        default=AccessLevel.NONE,
                         description="NONE: NONE\nVIEW: VIEW\nEDIT: EDIT\nADMIN: ADMIN",
-                        enum_type=Access,
+                        enum_type=AccessLevel,
                         max_length=5,
                     ),
                 ),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models import Access, Role
+from models import AccessLevel, Role
 from tests.conftest import Caller, NewCaller
 
 READ = '{ object(objectId: "o") { objectId } }'
@@ -25,16 +25,16 @@ EXPECTED = {
 }
 
 
-async def member_of_tenant_with(new_caller: NewCaller, access: Access) -> tuple[Caller, Caller]:
+async def member_of_tenant_with(new_caller: NewCaller, access: AccessLevel) -> tuple[Caller, Caller]:
     admin = await new_caller(member_access=access)
     await admin.create_batch("b", {"o": [("k", "v")]})
     return admin, await new_caller(tenant=admin.tenant, role=Role.MEMBER)
 
 
-@pytest.mark.parametrize(("index", "access"), list(enumerate([Access.NONE, Access.VIEW, Access.EDIT])))
+@pytest.mark.parametrize(("index", "access"), list(enumerate([AccessLevel.NONE, AccessLevel.VIEW, AccessLevel.EDIT])))
 @pytest.mark.parametrize("operation", EXPECTED)
 async def test_member_may_what_the_tenant_gives_members(
-    new_caller: NewCaller, operation: str, index: int, access: Access
+    new_caller: NewCaller, operation: str, index: int, access: AccessLevel
 ) -> None:
     _, member = await member_of_tenant_with(new_caller, access)
     code = EXPECTED[operation][index]
@@ -45,19 +45,19 @@ async def test_member_may_what_the_tenant_gives_members(
 
 
 async def test_admin_may_everything(new_caller: NewCaller) -> None:
-    admin, _ = await member_of_tenant_with(new_caller, Access.NONE)
+    admin, _ = await member_of_tenant_with(new_caller, AccessLevel.NONE)
     for operation in (READ, LIST, CREATE_BATCH, CREATE_OBJECTS, UPDATE, DELETE_OBJECTS, DELETE_BATCH):
         await admin.execute(operation)
 
 
 async def test_member_without_access_sees_empty_lists(new_caller: NewCaller) -> None:
-    _, member = await member_of_tenant_with(new_caller, Access.NONE)
+    _, member = await member_of_tenant_with(new_caller, AccessLevel.NONE)
     assert await member.execute(LIST) == {"objects": {"totalCount": 0, "nodes": []}, "dataKeys": []}
     assert (await member.execute("{ viewer { access } }"))["viewer"] == {"access": "NONE"}
 
 
 async def test_forbidden_says_what_is_needed_and_what_is_there(new_caller: NewCaller) -> None:
-    _, member = await member_of_tenant_with(new_caller, Access.VIEW)
+    _, member = await member_of_tenant_with(new_caller, AccessLevel.VIEW)
     error = await member.error(UPDATE)
     assert error["message"] == "This needs EDIT access; yours is VIEW."
     assert error["extensions"] == {"code": "FORBIDDEN", "required": "EDIT"}

@@ -6,7 +6,7 @@ import pytest
 from graphql import GraphQLObjectType
 
 from graph.schema import schema
-from models import Access, Role
+from models import AccessLevel, Role
 from tests.conftest import Caller, NewCaller
 from tests.graph.test_mutations import contents
 
@@ -56,7 +56,7 @@ def fields() -> list[str]:
 async def test_outsider_sees_and_changes_nothing(admin: Caller, new_caller: NewCaller, field: str, role: Role) -> None:
     await admin.create_batch("b", {"o": [("secret", "hidden")]})
     ids = await admin.execute('{ batch(batchId: "b") { id } object(objectId: "o") { id } viewer { user { id } } }')
-    outsider = await new_caller(role=role, member_access=Access.EDIT)
+    outsider = await new_caller(role=role, member_access=AccessLevel.EDIT)
     before = await contents(admin)
     query, expected = CALLS[field]
     variables = {"batch": ids["batch"]["id"], "object": ids["object"]["id"], "user": ids["viewer"]["user"]["id"]}

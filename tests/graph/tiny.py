@@ -21,11 +21,11 @@ from access.policy import Viewer
 from graph.coercion import build_inputs
 from graph.endpoint import GraphQLEndpoint
 from graph.limits import QueryLimits
-from models import Access, Role
+from models import AccessLevel, Role
 from models.errors import NotFound, Unauthenticated, Unavailable
 from waybill.logs import RequestLog
 
-VIEWER = Viewer("0123456789abcdef", 1, "someone", Role.ADMIN, 1, "tenant", Access.NONE)
+VIEWER = Viewer("0123456789abcdef", 1, "someone", Role.ADMIN, 1, "tenant", AccessLevel.NONE)
 
 
 def parse_thread(value: object) -> str:

@@ -14,7 +14,7 @@ import httpx
 import orjson
 import pytest
 
-from models import Access, Role
+from models import AccessLevel, Role
 from tests.conftest import Caller, NewCaller, served, wait_for
 from tests.waybill.commands import Answer, Ask, Cli, batch, between, object_
 from waybill.cli import transfer
@@ -219,7 +219,7 @@ def test_without_a_service_the_exit_code_is_3(cli: Cli) -> None:
 @pytest.fixture
 async def reader(service_url: str, new_caller: NewCaller) -> Cli:
     """For a user who may only look."""
-    tenant = (await new_caller(member_access=Access.VIEW)).tenant
+    tenant = (await new_caller(member_access=AccessLevel.VIEW)).tenant
     return Cli(service_url, (await new_caller(tenant, role=Role.MEMBER)).key)
 
 

@@ -12,9 +12,10 @@ from rich.table import Table
 from tortoise.exceptions import IntegrityError, ValidationError
 
 from access.credentials import create_key
-from models import Access, ApiKey, Role, Tenant, User, database
+from models import AccessLevel, ApiKey, Role, Tenant, User, database
 from models.errors import AlreadyExists, BadInput, NotFound
-from waybill.cli.database import chosen_database, data_dir_option
+from waybill.cli.data_dir import data_dir_option
+from waybill.cli.database import chosen_database
 
 
 def _run(data_dir: Path, work: Callable[[], Awaitable[Any]]) -> Any:
@@ -38,12 +39,12 @@ def tenant() -> None:
 @click.argument("slug")
 @click.option(
     "--member-access",
-    type=click.Choice([Access.NONE, Access.VIEW, Access.EDIT]),
-    default=Access.NONE,
+    type=click.Choice([AccessLevel.NONE, AccessLevel.VIEW, AccessLevel.EDIT]),
+    default=AccessLevel.NONE,
     show_default=True,
     help="What members may do with everything in the tenant.",
 )
-def create_tenant(data_dir: Path, slug: str, member_access: Access) -> None:
+def create_tenant(data_dir: Path, slug: str, member_access: AccessLevel) -> None:
     """Make a tenant."""
 
     async def work() -> None:
@@ -141,10 +142,12 @@ def create_api_key(data_dir: Path, tenant: str, user: str, name: str) -> None:
     """Make a key of a user and print it. It cannot be shown again."""
 
     async def work() -> str:
+        if not name or len(name) > 128:
+            raise BadInput("a key's name has 1 to 128 characters")
         found = await User.get_or_none(tenant__slug=tenant, name=user)
         if found is None:
             raise NotFound(f'there is no user "{user}" in "{tenant}"')
-        return await create_key(found, name[:128])
+        return await create_key(found, name)
 
     click.echo(_run(data_dir, work))
 
