@@ -7,8 +7,9 @@ count stops at a bound, so that the work is bounded by what is shown, not by wha
 from collections.abc import Sequence
 
 from models import database
-from models.filters import HEAD_CHARACTERS, Condition, Sql, after_prefix
+from models.filters import HEAD_CHARACTERS, Condition, after_prefix
 from models.pages import Row, Scope
+from models.sql import Sql
 
 MOST_COUNTED = 10_000
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from models.errors import BadCursor, BadInput
-from models.filters import Condition, Everything, Sql
+from models.filters import Condition, Everything
+from models.sql import Sql
 
 Row: TypeAlias = Any  # asyncpg.Record: a mapping of column names
 _CURSOR = struct.Struct(">Bq8s")

@@ -11,8 +11,8 @@ import orjson
 
 from models import database, ids
 from models.errors import AlreadyExists, BatchNotEmpty, Conflict, NotFound
-from models.filters import Sql
 from models.pages import Row, Scope
+from models.sql import Sql
 
 Pair: TypeAlias = dict[str, str]  # {"key": ..., "value": ...}
 _MOST_NAMED = 100  # ids that one error names
@@ -143,8 +143,9 @@ async def _delete_objects_of(tenant_id: int, batch_pk: int) -> int:
     """In portions that each stay within the statement time-out."""
     deleted = 0
     while portion := await database.execute(
-        "DELETE FROM objects WHERE tenant_id = $1 AND id IN"
-        " (SELECT id FROM objects WHERE tenant_id = $1 AND batch_pk = $2 ORDER BY id LIMIT $3)",
+        # An array, so that the planner cannot join; locked, so that what somebody else deletes is not counted as ours.
+        "DELETE FROM objects WHERE tenant_id = $1 AND id = ANY(ARRAY("
+        "SELECT id FROM objects WHERE tenant_id = $1 AND batch_pk = $2 ORDER BY id LIMIT $3 FOR UPDATE))",
         *(tenant_id, batch_pk, _DELETED_AT_ONCE),
     ):
         deleted += portion

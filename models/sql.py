@@ -1,0 +1,274 @@
+"""How conditions become SQL.
+
+A condition is asked in one of two ways. As a *test* it is a boolean expression about one candidate row. As a *source*
+it lists the keys of all matching objects in key order, so that a page reads as many index entries as it shows:
+`(tenant, key, value, object)` for a pair, the union of sources for OR, one part of an AND with the others as tests.
+
+Which part of an AND drives, the statement finds out itself, by looking how far back the newest hundred of each list
+reach: the list that is thinnest there leads to the page in the fewest steps. The planner is not left to choose: its
+statistics know neither a new tenant nor a rare value, it takes both lists for one row each, and reads one of them again
+for every row of the other. So every test is a look-up of its own (OFFSET 0 sees to it), and the time linear at worst.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from models import ids
+from models.errors import BadInput
+from models.filters import (
+    HEAD_CHARACTERS,
+    All,
+    AnyOf,
+    Compares,
+    Condition,
+    CreatedAfter,
+    CreatedBefore,
+    Equals,
+    Everything,
+    HasBatchId,
+    HasKey,
+    HasObject,
+    HasObjectId,
+    HasPair,
+    InBatch,
+    InOuterBatch,
+    Not,
+    OneOf,
+    StartsWith,
+    after_prefix,
+    indexed,
+)
+
+MOST_LOOKUPS = 500  # of pairs in one statement; planning them takes 0.2 s and 150 MB
+_MOST_RIVALS = 4  # that one AND chooses its driving part from
+_SAMPLE = 100
+_RARE = 1_000
+_NEVER = (1 << 63) - 1
+
+Narrow: TypeAlias = Callable[[str], str]  # from an expression for a key to what bounds it
+
+
+class Sql:
+    """One statement in the making: its arguments, and the tenant that every table is read for."""
+
+    def __init__(self, tenant_id: int) -> None:
+        self.arguments: list[object] = []
+        self.tenant = self.bind(tenant_id, "bigint")
+        self._aliases = 0
+        self._choices: list[str] = []
+
+    def bind(self, value: object, type_name: str) -> str:
+        self.arguments.append(value)
+        return f"${len(self.arguments)}::{type_name}"
+
+    def statement(self, text: str) -> str:
+        """``text`` with the choices that its parts ask for."""
+        return f"WITH {', '.join(self._choices)} {text}" if self._choices else text
+
+    # -- tests ---------------------------------------------------------------------------------------------------
+
+    def test(self, condition: Condition, key: str, batch: str) -> str:
+        """A boolean expression about the row whose primary key and batch are given as SQL expressions.
+
+        For a batch both are its own key.
+        """
+        match condition:
+            case Everything():
+                return "true"
+            case All(of):
+                return _joined("AND", "true", [self.test(part, key, batch) for part in of])
+            case AnyOf(of):
+                return _joined("OR", "false", [self.test(part, key, batch) for part in of])
+            case Not(of):
+                # Not NOT: the comparison with a batch that is not there is null.
+                return f"({self.test(of, key, batch)}) IS NOT TRUE"
+            case HasPair():
+                pair = self._alias()
+                found = f"{self._pair(condition, pair)} AND {pair}.object_pk = {key}"
+                return f"EXISTS (SELECT FROM object_pairs {pair} WHERE {found} OFFSET 0)"
+            case HasObjectId(object_ids):
+                wanted = self.bind(list(object_ids), "text[]")
+                return (
+                    f"{key} IN (SELECT id FROM objects WHERE tenant_id = {self.tenant} AND object_id = ANY({wanted}))"
+                )
+            case HasKey(keys):
+                return f"{key} = ANY({self.bind(list(keys), 'bigint[]')})"
+            case InBatch(batch_id):
+                wanted = self.bind(batch_id, "text")
+                return f"{batch} = (SELECT id FROM batches WHERE tenant_id = {self.tenant} AND batch_id = {wanted})"
+            case InOuterBatch(expression):
+                return f"{batch} = {expression}"
+            case HasBatchId(batch_ids):
+                wanted = self.bind(list(batch_ids), "text[]")
+                return (
+                    f"{batch} IN (SELECT id FROM batches WHERE tenant_id = {self.tenant} AND batch_id = ANY({wanted}))"
+                )
+            case HasObject(of):
+                return _joined("OR", "false", [self._has_object(*way, batch) for way in self._ways(of)])
+            case CreatedAfter(moment):
+                return f"{key} >= {self.bind(ids.first_key_after(moment), 'bigint')}"
+            case CreatedBefore(moment):
+                return f"{key} < {self.bind(ids.first_key_from(moment), 'bigint')}"
+
+    def _has_object(self, driving: Condition, others: Condition, chosen: str, batch: str) -> str:
+        assert isinstance(driving, HasPair)  # noqa: S101 -- batches are filtered by pairs only
+        pair = self._alias()
+        rest = f"{pair}.batch_pk = {batch} AND {self.test(others, f'{pair}.object_pk', f'{pair}.batch_pk')}"
+        found = f"SELECT FROM object_pairs {pair} WHERE {self._pair(driving, pair)} AND {rest}"
+        return f"({chosen} AND EXISTS ({found} OFFSET 0))"
+
+    def _pair(self, condition: HasPair, pair: str, value: str | None = None) -> str:
+        """The condition on one row of ``object_pairs``; ``value`` replaces the bound value of an Equals."""
+        parts = [f"{pair}.tenant_id = {self.tenant}"]
+        if condition.key is not None:
+            parts.append(f"{pair}.key = {self.bind(condition.key, 'text')}")
+        match condition.test:
+            case Equals(wanted):
+                parts.append(f"{pair}.value = {value or self.bind(indexed(wanted), 'text')}")
+            case OneOf(values):
+                parts.append(f"{pair}.value = ANY({self.bind([indexed(v) for v in values], 'text[]')})")
+            case StartsWith(prefix):
+                parts += self._prefix(prefix, pair)
+            case Compares(operator, number):
+                parts.append(f"{pair}.number {operator} {self.bind(number, 'double precision')}")
+            case None:
+                pass
+        return " AND ".join(parts)
+
+    def _prefix(self, prefix: str, pair: str) -> Iterator[str]:
+        head = prefix[:HEAD_CHARACTERS]
+        if head:
+            yield f"{pair}.value >= {self.bind(head, 'text')}"
+            if (end := after_prefix(head)) is not None:
+                yield f"{pair}.value < {self.bind(end, 'text')}"
+        if len(prefix) > HEAD_CHARACTERS:  # the index knows the head only: ask the truth
+            whole = self.bind(prefix, "text")
+            yield (
+                "EXISTS (SELECT FROM objects t, LATERAL jsonb_to_recordset(t.data) AS d (key text, value text)"
+                f" WHERE t.id = {pair}.object_pk AND d.key = {pair}.key AND starts_with(d.value, {whole}))"
+            )
+
+    # -- sources -------------------------------------------------------------------------------------------------
+
+    def source(self, condition: Condition, narrow: Narrow, end: str) -> str:
+        """A SELECT of the matching ``object_pk`` in key order.
+
+        ``narrow`` bounds a key expression (the cursor), ``end`` is "ORDER BY object_pk ... LIMIT ..." or empty: each
+        part of a union needs only as many rows as the page.
+        """
+        sources = []
+        for driving, others, chosen in self._ways(condition):
+            sources.append(self._driven(driving, others, lambda key, c=chosen: f"{c} AND {narrow(key)}", end))  # type: ignore[misc]
+        if len(sources) == 1:
+            return sources[0]
+        return f"SELECT object_pk FROM ({' UNION ALL '.join(f'({one})' for one in sources)}) AS c {end}"
+
+    def _driven(self, driving: Condition, others: Condition, narrow: Narrow, end: str) -> str:
+        if isinstance(driving, AnyOf) and driving.of:
+            parts = [self._driven(*_driver(All((part, others))), narrow, end) for part in driving.of]
+            return f"SELECT object_pk FROM ({' UNION '.join(f'({part})' for part in parts)}) AS u {end}"
+        if not isinstance(driving, HasPair):
+            test = self.test(All((driving, others)), "o.id", "o.batch_pk")
+            tests = f"o.tenant_id = {self.tenant} AND {test} AND {narrow('o.id')}"
+            return f"SELECT o.id AS object_pk FROM objects o WHERE {tests} {end}"
+        pair = self._alias()
+        key = f"{pair}.object_pk"
+        rest = f"{self.test(others, key, f'{pair}.batch_pk')} AND {narrow(key)} {end}"
+        if isinstance(driving.test, OneOf):  # one ordered index range per value, however many values
+            values = self.bind(sorted({indexed(value) for value in driving.test.values}), "text[]")
+            one = self._pair(HasPair(driving.key, Equals("")), pair, value="w.value")
+            return (
+                f"SELECT DISTINCT object_pk FROM unnest({values}) AS w (value) CROSS JOIN LATERAL"
+                f" (SELECT DISTINCT {key} FROM object_pairs {pair} WHERE {one} AND {rest}) AS l {end}"
+            )
+        exact = driving.key is not None and isinstance(driving.test, Equals)  # an object has this pair once
+        distinct = "" if exact else "DISTINCT "
+        return f"SELECT {distinct}{key} FROM object_pairs {pair} WHERE {self._pair(driving, pair)} AND {rest}"
+
+    # -- what drives ---------------------------------------------------------------------------------------------
+
+    def _ways(self, condition: Condition) -> Iterator[tuple[Condition, Condition, str]]:
+        """Each way to answer an AND: the part that drives, the others, and an expression that is true of one way."""
+        parts = _flat(condition)
+        rivals = sorted((part for part in parts if 0 < _distance(part) < _FAR), key=_distance)[:_MOST_RIVALS]
+        if len(rivals) < 2 or any(_distance(part) == 0 for part in parts):
+            yield *_driver(condition), "true"
+            return
+        name = f"choice{len(self._choices) + 1}"
+        reaches = ", ".join(f"({number}, {self._reach(rival)})" for number, rival in enumerate(rivals))
+        thinnest = f"SELECT number FROM (VALUES {reaches}) AS r (number, reach) ORDER BY reach, number LIMIT 1"
+        self._choices.append(f"{name} AS MATERIALIZED ({thinnest})")
+        for number, rival in enumerate(rivals):
+            others = All(tuple(part for part in parts if part is not rival))
+            yield rival, others, f"(SELECT number FROM {name}) = {number}"
+
+    def _reach(self, condition: Condition) -> str:
+        """How far back the newest hundred of a list reach, as a key: 0 where there are fewer.
+
+        Lists that are not in key order are either rare, and then 0, or drive only when nothing else can.
+        """
+        if isinstance(condition, AnyOf):
+            return f"greatest({', '.join(self._reach(_driver(part)[0]) for part in condition.of)})"
+        assert isinstance(condition, HasPair)  # noqa: S101 -- _distance sends nothing else here
+        pair = self._alias()
+        found = f"FROM object_pairs {pair} WHERE {self._pair(condition, pair)}"
+        if condition.test is None or isinstance(condition.test, Equals):
+            hundredth = f"SELECT {pair}.object_pk {found} ORDER BY {pair}.object_pk DESC OFFSET {_SAMPLE - 1} LIMIT 1"
+            return f"coalesce(({hundredth}), 0)"
+        some = f"SELECT count(*) FROM (SELECT {found} LIMIT {_RARE}) AS s"
+        return f"CASE WHEN ({some}) < {_RARE} THEN 0 ELSE {_NEVER} END"
+
+    def _alias(self) -> str:
+        """Raises BadInput where alternatives, each tested for all the rest, would make a plan of gigabytes."""
+        self._aliases += 1
+        if self._aliases > MOST_LOOKUPS:
+            raise BadInput('The filter combines too many alternatives: use "in" for several values, or ask in parts.')
+        return f"p{self._aliases}"
+
+
+_FAR = 100
+
+
+def _driver(condition: Condition) -> tuple[Condition, Condition]:
+    """The part of an AND whose index leads to the rows, going by its kind alone, and what remains to be tested."""
+    parts = _flat(condition)
+    if not parts:
+        return Everything(), Everything()
+    driving = min(parts, key=_distance)
+    return driving, All(tuple(part for part in parts if part is not driving))
+
+
+def _distance(condition: Condition) -> int:
+    """How far a condition's index is from being the answer; how many rows match is not known here."""
+    match condition:
+        case HasObjectId() | HasKey():
+            return 0
+        case HasPair(key, Equals()):
+            return 1 if key is not None else 2
+        case HasPair(_, OneOf()):
+            return 3
+        case AnyOf(of) if of:
+            # What is found by its id (0) makes no list.
+            return 4 + max(min((_distance(part) for part in _flat(one)), default=_FAR) or _FAR for one in of)
+        case HasPair(_, StartsWith()):
+            return 20
+        case HasPair(_, Compares()):
+            return 21
+        case HasPair():
+            return 22
+        case _:
+            return _FAR
+
+
+def _flat(condition: Condition) -> list[Condition]:
+    match condition:
+        case Everything():
+            return []
+        case All(of):
+            return [part for one in of for part in _flat(one)]
+        case _:
+            return [condition]
+
+
+def _joined(operator: str, empty: str, parts: list[str]) -> str:
+    return f"({f' {operator} '.join(parts)})" if parts else empty
