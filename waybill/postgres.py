@@ -56,7 +56,7 @@ class Server:
     """
 
     def __init__(self, data_dir: Path, *, binaries: Path | None = None, durable: bool = True) -> None:
-        self.data_dir = data_dir.expanduser().resolve()
+        self.data_dir = data_dir.resolve()
         self.pgdata = self.data_dir / "postgres"
         self.log = self.data_dir / "postgres.log"
         self._binaries = binaries or _wheel() / "pginstall" / "bin"

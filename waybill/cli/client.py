@@ -3,17 +3,17 @@
 import asyncio
 import functools
 import ipaddress
-import os
 import random
 import re
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import click
 import orjson
+
+from waybill.cli import data_dir
 
 if TYPE_CHECKING:
     import httpx
@@ -34,6 +34,9 @@ Exit codes:
   2  wrong usage, or a malformed file
   3  the service cannot be reached or does not work
   4  not authenticated, or not allowed
+
+The service must allow pages of 100 and 2,000 objects a call: by default it
+does, see WAYBILL_MAX_PAGE_SIZE and WAYBILL_MAX_OBJECTS_PER_CALL.
 """
 
 
@@ -201,7 +204,7 @@ def _options() -> list[click.Parameter]:
             ["--key"],
             envvar="WAYBILL_API_KEY",
             show_envvar=True,
-            help="The API key. On this machine, the one that `waybill dev` left in .waybill/api-key will do.",
+            help="The API key. On this machine, the one that `waybill dev` keeps in its data directory will do.",
         ),
         click.Option(["--json", "as_json"], is_flag=True, help="Output for programs."),
     ]
@@ -230,10 +233,9 @@ def _is_loopback(url: str) -> bool:
 def _key(url: str, given: str | None) -> str:
     """Raises Denied when there is none. The file's key is never sent to another machine."""
     key = (given or "").strip()
-    file = Path(os.environ.get("WAYBILL_DATA_DIR") or ".waybill") / "api-key"
     if not key and _is_loopback(url):
         try:
-            key = file.read_text().strip()
+            key = (data_dir.chosen() / "api-key").read_text().strip()
         except OSError:
             key = ""
     if not key:

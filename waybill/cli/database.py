@@ -12,15 +12,6 @@ from models.errors import WaybillError
 from waybill import postgres
 from waybill.settings import Settings
 
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".waybill"),
-    show_default=True,
-    envvar="WAYBILL_DATA_DIR",
-    help="Where the embedded PostgreSQL keeps its files.",
-)
-
 
 def read_settings() -> Settings:
     try:

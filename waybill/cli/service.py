@@ -12,8 +12,10 @@ from models import database
 from waybill import dev as embedded
 from waybill import logs
 from waybill.app import create_app
-from waybill.cli.database import chosen_database, data_dir_option, read_settings
+from waybill.cli.data_dir import data_dir_option
+from waybill.cli.database import chosen_database, read_settings
 from waybill.postgres import PostgresError
+from waybill.server import UVICORN
 from waybill.settings import Settings
 
 
@@ -40,16 +42,7 @@ def serve(host: str | None, port: int | None) -> None:
     if not str(settings.database_url):
         raise click.ClickException("WAYBILL_DATABASE_URL is not set; `waybill dev` brings its own database")
     logs.configure(settings.log_level)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-    )
+    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, loop="uvloop", **UVICORN)
 
 
 @click.command()
