@@ -26,6 +26,7 @@ from models import Role, Tenant, User, database
 from models.errors import Unauthenticated
 from waybill import locks, postgres
 from waybill.app import create_app
+from waybill.server import UVICORN
 from waybill.settings import Settings
 
 TENANT = "main"
@@ -42,11 +43,13 @@ class DevError(Exception):
 
 
 def run(data_dir: Path, settings: Settings) -> None:
-    """Serves on the settings' host and port until SIGINT or SIGTERM, and leaves nothing running.
+    """Serves on the settings' host and port until SIGINT, SIGTERM or SIGHUP, and leaves nothing running.
 
     The settings' database is replaced by the one in ``data_dir``. Raises DevError, postgres.PostgresError.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both unwind everything that was started
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
         if (data_dir / "lock").exists():
             with _only_one(data_dir):
@@ -64,6 +67,9 @@ def run(data_dir: Path, settings: Settings) -> None:
             runner.run(_serve(app, listener, server, lambda: _welcome(settings, key, data_dir)))
     except KeyboardInterrupt:
         pass
+    except PermissionError as error:
+        what = f"{error.filename} belongs to another user"
+        raise DevError(f"{what}: run waybill dev as that user, or pass another --data-dir") from error
     except OSError as error:
         raise DevError(f"waybill dev cannot run in {data_dir}: {error}") from error
 
@@ -80,28 +86,36 @@ def _app(settings: Settings, key: str, *, loopback: bool) -> Starlette:
 
 
 async def prepare(url: str, key_file: Path) -> str:
-    """Brings the database to the newest schema and returns a working key, made when the file holds none."""
+    """Brings the database to the newest schema and returns a working key, made when the file holds none.
+
+    Raises DevError when that would undo what somebody revoked.
+    """
     await database.migrate(url)
     async with database.connected(database.config(url, max_connections=2)):
         key = key_file.read_text().strip() if key_file.exists() else ""  # noqa: ASYNC240 - before anything is served
         try:
             await credentials.authenticate(f"Bearer {key}")
         except Unauthenticated:
-            async with database.transaction():
-                tenant, _ = await Tenant.update_or_create(slug=TENANT, defaults={"revoked_at": None})
-                changes = {"role": Role.ADMIN, "revoked_at": None}
-                user, _ = await User.update_or_create(tenant=tenant, name=USER, defaults=changes)
-                key = await credentials.create_key(user, KEY_NAME)
+            key = await _new_key(key_file)
             _write_secret(key_file, key + "\n")
     return key
 
 
+async def _new_key(key_file: Path) -> str:
+    async with database.transaction():
+        tenant, _ = await Tenant.get_or_create(slug=TENANT)
+        user, _ = await User.get_or_create(tenant=tenant, name=USER, defaults={"role": Role.ADMIN})
+        if tenant.revoked_at or user.revoked_at:
+            revoked = f'tenant "{TENANT}"' if tenant.revoked_at else f'user "{USER}" of tenant "{TENANT}"'
+            raise DevError(
+                f"the {revoked} is revoked, so that there is no key to begin with: pass another --data-dir, "
+                f"or write a key of another user, from `waybill key create TENANT USER`, into {key_file}"
+            )
+        return await credentials.create_key(user, KEY_NAME)
+
+
 async def _serve(app: Starlette, listener: socket.socket, server: postgres.Server, welcome: Callable[[], None]) -> None:
-    config = uvicorn.Config(
-        app, loop="none", http="httptools", lifespan="on", log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=3,
-    )  # fmt: skip
-    web = _Web(config, welcome)
+    web = _Web(uvicorn.Config(app, loop="none", timeout_graceful_shutdown=3, **UVICORN), welcome)
     watch = asyncio.create_task(_watch(server))
     watch.add_done_callback(lambda _: setattr(web, "should_exit", True))
     await web.serve(sockets=[listener])

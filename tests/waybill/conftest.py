@@ -1,10 +1,20 @@
 import contextlib
+import multiprocessing
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from waybill import postgres
+from waybill.dev import DevError
+
+NOBODY = 65534
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root only")
 
 
 @pytest.fixture
@@ -26,3 +36,27 @@ def gone(pid: int) -> bool:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return not Path(f"/proc/{pid}/cmdline").read_bytes()
     return True
+
+
+def as_nobody(function: Callable[[], str]) -> str:
+    """What ``function`` gives in a process of an ordinary user; forked, as python itself may be out of its reach."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+
+    def run() -> None:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        try:
+            theirs.send(function())
+        except (postgres.PostgresError, DevError) as error:
+            theirs.send(f"refused: {error}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: the child only runs the above
+        process = context.Process(target=run)
+        process.start()
+    theirs.close()
+    answer: str = ours.recv()
+    process.join()
+    return answer

@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,12 @@ import httpx
 import pytest
 
 from tests.conftest import wait_for
-from tests.waybill.conftest import gone, postmaster
+from tests.waybill.conftest import as_nobody, gone, needs_root, postmaster
+from waybill import dev as embedded
+from waybill.settings import Settings
 
 WAYBILL = [sys.executable, "-m", "waybill"]
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("WAYBILL_")}
+QUERY = "{ batches { nodes { batchId } } }"
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Dev:
         return httpx.post(self.url, json={"query": query}, headers=headers, timeout=10)
 
     def batches(self) -> list[str]:
-        nodes = self.post("{ batches { nodes { batchId } } }").json()["data"]["batches"]["nodes"]
+        nodes = self.post(QUERY).json()["data"]["batches"]["nodes"]
         return [node["batchId"] for node in nodes]
 
     def create_batch(self, batch_id: str) -> None:
@@ -49,11 +51,11 @@ class Dev:
 
 
 @contextlib.contextmanager
-def dev(data_dir: Path) -> Iterator[Dev]:
+def dev(data_dir: Path, *options: str, before: Sequence[str] = (), **environ: str) -> Iterator[Dev]:
     """On any free port; stopped at the end, if it has not been before."""
     begin = time.monotonic()
-    command = [*WAYBILL, "dev", "--data-dir", str(data_dir), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+    command = [*before, *WAYBILL, "dev", "--data-dir", str(data_dir), "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environ) as process:
         try:
             assert process.stdout is not None
             said = "".join(process.stdout.readline() for _ in range(4))
@@ -67,9 +69,7 @@ def dev(data_dir: Path) -> Iterator[Dev]:
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*WAYBILL, *map(str, arguments)], capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=30
-    )
+    return subprocess.run([*WAYBILL, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=30)
 
 
 def test_start_use_stop_and_start_again(directory: Path) -> None:
@@ -98,12 +98,58 @@ def test_killed_service_and_killed_database_recover(directory: Path) -> None:
     with dev(directory) as first:
         first.create_batch("kept")
         os.kill(postmaster(directory), signal.SIGKILL)
-        assert first.post("{ batches { nodes { batchId } } }").status_code == 503
-        wait_for(lambda: first.post("{ batches { nodes { batchId } } }").status_code == 200)
+        assert first.post(QUERY).status_code == 503
+        wait_for(lambda: first.post(QUERY).status_code == 200)
         assert first.batches() == ["kept"]
         assert first.stop(signal.SIGKILL) == -signal.SIGKILL
     with dev(directory) as second:
         assert second.batches() == ["kept"]
+
+
+def test_killed_connection_of_the_database_recovers_without_a_restart(directory: Path) -> None:
+    with dev(directory) as service:
+        service.create_batch("kept")
+        server = postmaster(directory)
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        backend = next(int(pid) for pid in children if b" idle" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(backend, signal.SIGKILL)  # upon which PostgreSQL ends all of them, for shared memory may be damaged
+        wait_for(lambda: gone(backend) and service.post(QUERY).status_code == 200)
+        assert service.batches() == ["kept"]
+        assert postmaster(directory) == server
+
+
+def test_closed_terminal_stops_everything_unless_told_otherwise(directory: Path) -> None:
+    with dev(directory) as service:
+        server = postmaster(directory)
+        assert service.stop(signal.SIGHUP) == 0
+        assert gone(server)
+    with dev(directory, before=["nohup"]) as service:
+        service.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert service.batches() == []
+
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - what the test is about
+
+
+@pytest.mark.parametrize(("options", "environ"), [(["--host", EVERYWHERE], {}), ([], {"WAYBILL_HOST": EVERYWHERE})])
+def test_page_that_others_can_open_has_no_key(directory: Path, options: list[str], environ: dict[str, str]) -> None:
+    with dev(directory, *options, **environ) as service:
+        for host in ("127.0.0.1", "localhost", "evil.example"):
+            page = httpx.get(service.url, headers={"Accept": "text/html", "Host": host})
+            assert page.status_code == 200
+            assert service.key not in page.text
+        assert service.batches() == []
+
+
+def test_home_directory_is_meant_by_a_tilde(directory: Path) -> None:
+    home = {"HOME": str(directory)}
+    with dev(Path("~/data"), **home) as service:
+        assert (directory / "data" / "api-key").read_text().strip() == service.key
+        assert postmaster(directory / "data")
+        client = [*WAYBILL, "batches", "--count", "--url", service.url]
+        environ = os.environ | home | {"WAYBILL_DATA_DIR": "~/data"}
+        assert subprocess.run(client, env=environ, capture_output=True, check=True).stdout == b"0\n"
 
 
 def test_commands_use_the_running_database_and_leave_it_running(directory: Path) -> None:
@@ -128,6 +174,28 @@ def test_lost_or_revoked_key_is_replaced(directory: Path) -> None:
     with dev(directory) as third:
         assert third.key not in {first.key, second.key}
         assert third.batches() == []
+
+
+@pytest.mark.parametrize(
+    ("revoke", "said"),
+    [(("tenant", "revoke", "main"), 'tenant "main" is'), (("user", "revoke", "main", "admin"), 'user "admin" of')],
+)
+def test_what_was_revoked_stays_so(directory: Path, revoke: tuple[str, ...], said: str) -> None:
+    with dev(directory) as service:
+        run(*revoke, "--data-dir", directory)
+        assert service.post("{ __typename }").status_code == 401
+    refused = run("dev", "--data-dir", directory, "--port", "0")
+    assert refused.returncode == 1
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+    for command in (["tenant", "create", "other"], ["user", "create", "other", "ada"]):
+        assert run(*command, "--data-dir", directory).returncode == 0
+    key = run("key", "create", "other", "ada", "--data-dir", directory).stdout.strip()
+    (directory / "api-key").write_text(key)  # as the message says
+    with dev(directory) as service:
+        assert service.key == key
+        assert run(*revoke, "--data-dir", directory).returncode == 0
+        assert service.post("{ __typename }").status_code == 200
 
 
 def test_taken_port_is_said_before_anything_is_made(directory: Path) -> None:
@@ -158,3 +226,14 @@ def test_unusable_directory_is_said_without_a_trace(directory: Path, made: str, 
     assert refused.returncode == 1
     assert said in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@needs_root
+def test_directory_of_another_user_is_said(directory: Path) -> None:
+    (directory / "lock").touch(mode=0o600)
+
+    def start() -> str:
+        embedded.run(directory, Settings(port=0))
+        return "ran"
+
+    assert f"refused: {directory / 'lock'} belongs to another user" in as_nobody(start)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import shutil
 import signal
@@ -10,8 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -21,13 +19,10 @@ import pytest
 
 from models import database
 from tests.conftest import wait_for
-from tests.waybill.conftest import gone, postmaster
+from tests.waybill.conftest import NOBODY, as_nobody, gone, needs_root, postmaster
 from waybill import postgres
 
 ROOT = os.geteuid() == 0
-NOBODY = 65534
-
-needs_root = pytest.mark.skipif(not ROOT, reason="root only")
 
 USER = """
 import sys
@@ -254,30 +249,6 @@ def test_binaries_that_the_servers_user_cannot_reach_are_copied(directory: Path)
             assert str(data_dir / "postgresql-").encode() in Path(f"/proc/{postmaster(data_dir)}/cmdline").read_bytes()
             process.communicate()
     assert snapshot(private) == before
-
-
-def as_nobody(function: Callable[[], str]) -> str:
-    """What ``function`` gives in a process of an ordinary user; forked, as python itself may be out of its reach."""
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe()
-
-    def run() -> None:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-        try:
-            theirs.send(function())
-        except postgres.PostgresError as error:
-            theirs.send(f"refused: {error}")
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: the child only runs the above
-        process = context.Process(target=run)
-        process.start()
-    theirs.close()
-    answer: str = ours.recv()
-    process.join()
-    return answer
 
 
 @needs_root
