@@ -30,7 +30,9 @@ _server = contextlib.ExitStack()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start PostgreSQL before any worker is: they find it by the environment."""
+    """Start PostgreSQL before any worker is: they find it by the environment, which says nothing else of Waybill."""
+    for name in [name for name in os.environ if name.startswith("WAYBILL_") and not name.startswith("WAYBILL_TEST_")]:
+        del os.environ[name]
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     binaries = os.environ.get("WAYBILL_TEST_POSTGRES")

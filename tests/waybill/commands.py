@@ -18,7 +18,6 @@ from click.testing import CliRunner, Result
 from waybill.cli import main
 
 WAYBILL = [sys.executable, "-m", "waybill"]
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("WAYBILL_")}
 
 
 @dataclass
@@ -49,12 +48,12 @@ class Cli:
         return orjson.loads(self.output(*arguments, "--json", given=orjson.dumps(given)))
 
     def start(self, *arguments: str, **how: Any) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen([*WAYBILL, *arguments], env=ENVIRONMENT | self.variables, **how)
+        return subprocess.Popen([*WAYBILL, *arguments], env=os.environ | self.variables, **how)
 
     def on_terminal(self, *arguments: str, columns: int = 80) -> str:
         """What a terminal of this width is sent, both outputs together."""
         ours, theirs = pty.openpty()
-        environment = ENVIRONMENT | self.variables | {"COLUMNS": str(columns), "TERM": "xterm"}
+        environment = os.environ | self.variables | {"COLUMNS": str(columns), "TERM": "xterm"}
         with subprocess.Popen([*WAYBILL, *arguments], env=environment, stdout=theirs, stderr=theirs) as process:
             os.close(theirs)
             sent = b""
