@@ -13,6 +13,7 @@ from waybill.settings import Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+LOCKED = r"[\w.-]+==[\w.+]+( ; [^\\\n]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+"
 
 
 @pytest.fixture
@@ -60,6 +61,15 @@ def test_password_has_no_default() -> None:
 def test_base_images_are_pinned(services: dict[str, Any]) -> None:
     images = [*re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE), services["postgres"]["image"]]
     assert all(re.search(r":\d+", image) for image in images)
+
+
+@pytest.mark.parametrize("path", ["requirements.lock", "deploy/requirements.lock"])
+def test_lock_hashes_everything_and_names_no_host(path: str) -> None:
+    text = (ROOT / path).read_text()
+    assert "://" not in text
+    assert not re.search(r"^\s*-(?!-hash=)", text, re.MULTILINE)
+    for requirement in re.split(r"\n(?=\S)", text.strip()):
+        assert re.fullmatch(LOCKED, requirement), requirement
 
 
 def test_image_installs_the_tested_versions_and_no_server() -> None:
