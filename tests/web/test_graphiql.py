@@ -90,7 +90,7 @@ async def browser() -> AsyncIterator[Browser]:
     """Debian's Chromium. Where it or the built page is missing the tests are skipped, but CI has to have both."""
     path = shutil.which("chromium")
     if path is None or not (STATIC / "index.html").exists():
-        reason = "needs Chromium and the built page: apt-get install chromium npm, then make install"
+        reason = "needs Chromium (apt-get install chromium) and the built page (Node.js 20.19 or newer, make install)"
         pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
