@@ -22,6 +22,9 @@ _MOST = {
     # A row of an index has at most 2,704 bytes, and a character up to 4.
     "max_id_characters": 600,
     "max_key_characters": 256,
+    # A day: PostgreSQL counts milliseconds in 32 bits, and timers take nothing infinite.
+    "request_timeout_seconds": 86_400,
+    "statement_timeout_seconds": 86_400,
 }
 
 
