@@ -1,7 +1,9 @@
 """Every setting does what it says, in a service that was started with it."""
 
+import time
 from collections.abc import Iterator
 
+import asyncpg
 import httpx
 import pytest
 
@@ -76,6 +78,21 @@ async def test_default_page_is_the_setting(narrow: str, admin: Caller) -> None:
     assert len(answer["data"]["objects"]["nodes"]) == 2
 
 
+@pytest.mark.parametrize("name", ["WAYBILL_STATEMENT_TIMEOUT_SECONDS", "WAYBILL_REQUEST_TIMEOUT_SECONDS"])
+async def test_time_out_is_the_setting(database_url: str, admin: Caller, name: str) -> None:
+    lock = await asyncpg.connect(database_url)
+    query = {"query": "{ batches { nodes { id } } }"}
+    with served(database_url, **{name: "1"}) as url:
+        async with lock.transaction(), httpx.AsyncClient(timeout=20) as client:
+            await lock.execute("LOCK TABLE batches")
+            started = time.perf_counter()
+            answer = await client.post(f"{url}/graphql", json=query, headers=admin.headers)
+            seconds = time.perf_counter() - started
+    await lock.close()
+    assert answer.json()["errors"][0]["extensions"]["code"] == "TIMEOUT"
+    assert 0.9 < seconds < 5
+
+
 def preflight(url: str, origin: str) -> httpx.Response:
     headers = {
         "Origin": origin,
@@ -112,6 +129,9 @@ def test_only_the_origins_of_the_setting_may_call(narrow: str, service_url: str,
         ("MAX_OBJECTS_PER_CALL", "16385"),
         ("REQUEST_TIMEOUT_SECONDS", "-1"),
         ("REQUEST_TIMEOUT_SECONDS", "nan"),
+        ("REQUEST_TIMEOUT_SECONDS", "inf"),
+        ("STATEMENT_TIMEOUT_SECONDS", "inf"),
+        ("STATEMENT_TIMEOUT_SECONDS", "2147484"),
         ("INTROSPECTION", "perhaps"),
     ],
 )
