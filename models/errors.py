@@ -83,7 +83,7 @@ class BatchNotEmpty(Conflict):
 
 
 class Unavailable(WaybillError):
-    """The database does not answer: try again in a moment."""
+    """The database does not answer: try again in a moment. See what is there before you repeat a change."""
 
     code = "UNAVAILABLE"
 

@@ -11,6 +11,7 @@ for every row of the other. So every test is a look-up of its own (OFFSET 0 sees
 """
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TypeAlias
 
 from models import ids
@@ -53,9 +54,13 @@ class Sql:
 
     def __init__(self, tenant_id: int) -> None:
         self.arguments: list[object] = []
-        self.tenant = self.bind(tenant_id, "bigint")
+        self._tenant_id = tenant_id
         self._aliases = 0
         self._choices: list[str] = []
+
+    @cached_property
+    def tenant(self) -> str:
+        return self.bind(self._tenant_id, "bigint")
 
     def bind(self, value: object, type_name: str) -> str:
         self.arguments.append(value)
@@ -84,7 +89,7 @@ class Sql:
                 return f"({self.test(of, key, batch)}) IS NOT TRUE"
             case HasPair():
                 pair = self._alias()
-                found = f"{self._pair(condition, pair)} AND {pair}.object_pk = {key}"
+                found = f"{pair}.object_pk = {key}{self._pair(condition, pair)}"
                 return f"EXISTS (SELECT FROM object_pairs {pair} WHERE {found} OFFSET 0)"
             case HasObjectId(object_ids):
                 wanted = self.bind(list(object_ids), "text[]")
@@ -113,13 +118,17 @@ class Sql:
     def _has_object(self, driving: Condition, others: Condition, chosen: str, batch: str) -> str:
         assert isinstance(driving, HasPair)  # noqa: S101 -- batches are filtered by pairs only
         pair = self._alias()
-        rest = f"{pair}.batch_pk = {batch} AND {self.test(others, f'{pair}.object_pk', f'{pair}.batch_pk')}"
-        found = f"SELECT FROM object_pairs {pair} WHERE {self._pair(driving, pair)} AND {rest}"
+        wanted = f"{pair}.batch_pk = {batch}{self._pair(driving, pair)}"
+        found = f"SELECT FROM object_pairs {pair} WHERE {wanted} AND {self.test(others, f'{pair}.object_pk', 'null')}"
         return f"({chosen} AND EXISTS ({found} OFFSET 0))"
 
     def _pair(self, condition: HasPair, pair: str, value: str | None = None) -> str:
-        """The condition on one row of ``object_pairs``; ``value`` replaces the bound value of an Equals."""
-        parts = [f"{pair}.tenant_id = {self.tenant}"]
+        """The condition on one row of ``object_pairs``, to go on after its tenant, batch or object is given.
+
+        One of the three, not two: the index that begins with it is then the only one that fits. ``value`` replaces the
+        bound value of an Equals.
+        """
+        parts = [""]
         if condition.key is not None:
             parts.append(f"{pair}.key = {self.bind(condition.key, 'text')}")
         match condition.test:
@@ -173,17 +182,27 @@ class Sql:
             return f"SELECT o.id AS object_pk FROM objects o WHERE {tests} {end}"
         pair = self._alias()
         key = f"{pair}.object_pk"
+        where, others = self._begin(others, pair)
         rest = f"{self.test(others, key, f'{pair}.batch_pk')} AND {narrow(key)} {end}"
         if isinstance(driving.test, OneOf):  # one ordered index range per value, however many values
             values = self.bind(sorted({indexed(value) for value in driving.test.values}), "text[]")
-            one = self._pair(HasPair(driving.key, Equals("")), pair, value="w.value")
+            one = where + self._pair(HasPair(driving.key, Equals("")), pair, value="w.value")
             return (
                 f"SELECT DISTINCT object_pk FROM unnest({values}) AS w (value) CROSS JOIN LATERAL"
                 f" (SELECT DISTINCT {key} FROM object_pairs {pair} WHERE {one} AND {rest}) AS l {end}"
             )
         exact = driving.key is not None and isinstance(driving.test, Equals)  # an object has this pair once
         distinct = "" if exact else "DISTINCT "
-        return f"SELECT {distinct}{key} FROM object_pairs {pair} WHERE {self._pair(driving, pair)} AND {rest}"
+        return f"SELECT {distinct}{key} FROM object_pairs {pair} WHERE {where}{self._pair(driving, pair)} AND {rest}"
+
+    def _begin(self, others: Condition, pair: str) -> tuple[str, Condition]:
+        """What an index of pairs begins with, the batch if there is one or the tenant, and what is left to test."""
+        parts = _flat(others)
+        for part in parts:
+            if isinstance(part, InBatch | InOuterBatch):
+                rest = All(tuple(one for one in parts if one is not part))
+                return self.test(part, "null", f"{pair}.batch_pk"), rest
+        return f"{pair}.tenant_id = {self.tenant}", others
 
     # -- what drives ---------------------------------------------------------------------------------------------
 
@@ -211,7 +230,7 @@ class Sql:
             return f"greatest({', '.join(self._reach(_driver(part)[0]) for part in condition.of)})"
         assert isinstance(condition, HasPair)  # noqa: S101 -- _distance sends nothing else here
         pair = self._alias()
-        found = f"FROM object_pairs {pair} WHERE {self._pair(condition, pair)}"
+        found = f"FROM object_pairs {pair} WHERE {pair}.tenant_id = {self.tenant}{self._pair(condition, pair)}"
         if condition.test is None or isinstance(condition.test, Equals):
             hundredth = f"SELECT {pair}.object_pk {found} ORDER BY {pair}.object_pk DESC OFFSET {_SAMPLE - 1} LIMIT 1"
             return f"coalesce(({hundredth}), 0)"

@@ -1,0 +1,184 @@
+"""Reads lead through an index to the page, also where the planner's statistics know nothing of the tenant."""
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from unittest.mock import patch
+
+import orjson
+import pytest
+
+from models import Role, Tenant, User, database, facets, reads, writes
+from models.filters import (
+    All,
+    AnyOf,
+    Compares,
+    Condition,
+    Equals,
+    Everything,
+    HasObject,
+    HasPair,
+    InBatch,
+    Not,
+    OneOf,
+    StartsWith,
+)
+from models.pages import Bounds, Scope
+from models.writes import NewObject
+from tests.conftest import new_database
+
+OBJECTS = 6_000
+BATCHES = 6
+
+
+def eq(key: str | None, value: str) -> HasPair:
+    return HasPair(key, Equals(value))
+
+
+A, B, RARE = eq("a", "all"), eq("b", "all"), eq("n", "3000")
+CONDITIONS: dict[str, Condition] = {
+    "everything": Everything(),
+    "pair": A,
+    "rare pair": RARE,
+    "no pair": eq("a", "none"),
+    "value": eq(None, "all"),
+    "rare value": eq(None, "3000"),
+    "rare prefix of any key": HasPair(None, StartsWith("300")),
+    "rare prefix": HasPair("n", StartsWith("300")),
+    "rare range": HasPair("n", Compares(">", OBJECTS - 5)),
+    "rare range of any key": HasPair(None, Compares(">", OBJECTS - 5)),
+    "one of": HasPair("n", OneOf(("1", "2", "3000"))),
+    "two common": All((A, B)),
+    "common and rare": All((A, RARE)),
+    "rare and common": All((RARE, A)),
+    "pair and range": All((A, HasPair("n", Compares(">=", 0)))),
+    "pair and prefix": All((A, HasPair("n", StartsWith("5")))),
+    "one of and one of": All((HasPair("a", OneOf(("all", "x"))), HasPair("b", OneOf(("all", "y"))))),
+    "common alternatives": AnyOf((A, B)),
+    "alternatives and pair": All((AnyOf((A, B)), eq("c", "all"))),
+    "rare alternatives and pair": All((AnyOf((RARE, eq("n", "7"))), A)),
+    "pair but not another": All((A, Not(RARE))),
+    "pair in a batch": All((A, InBatch("batch1"))),
+    "two in a batch": All((A, B, InBatch("batch1"))),
+}
+
+
+# Where two indexes lead to a list and the planner knows nothing of its length, it may sort the list; or what is looked
+# for comes late, or never.
+LINEAR: dict[str, Condition] = {
+    "key": HasPair("a", None),
+    "key and key": All((HasPair("a", None), HasPair("b", None))),
+    "value and key": All((eq(None, "all"), HasPair("b", None))),
+    "never": All((A, HasPair("b", None), Not(eq("c", "all")))),
+    "pair and late prefix": All((A, HasPair("n", StartsWith("3")))),
+}
+
+
+@pytest.fixture(scope="module")
+async def fresh() -> AsyncIterator[tuple[str, Scope]]:
+    """A database whose statistics are of one tenant, and the scope of another that came afterwards."""
+    url = await new_database()
+    async with database.connected(database.config(url)):
+        await database.fetch("ALTER TABLE object_pairs SET (autovacuum_enabled = off)")
+        await database.fetch("ALTER TABLE objects SET (autovacuum_enabled = off)")
+        await fill(3_000, "old")
+        await database.fetch("ANALYZE")
+        yield url, await fill(OBJECTS, "all")
+
+
+async def fill(count: int, value: str) -> Scope:
+    tenant = await Tenant.create(slug=f"t{secrets.token_hex(6)}")
+    user = await User.create(tenant=tenant, name="u", role=Role.ADMIN)
+    for number in range(BATCHES):
+        part = range(number * count // BATCHES, (number + 1) * count // BATCHES)
+        data = [[{"key": key, "value": value} for key in "abc"] + [{"key": "n", "value": str(n)}] for n in part]
+        new = [NewObject(f"o{n}", orjson.dumps(one).decode()) for n, one in zip(part, data, strict=True)]
+        await writes.create_batch(tenant.id, user.id, f"batch{number}", new)
+    return Scope(tenant.id)
+
+
+async def blocks_read(url: str, read: Any) -> int:
+    """How many blocks of 8 kB a read touches."""
+    plans: list[dict[str, Any]] = []
+    original = database.fetch
+
+    async def explain(sql: str, *arguments: object) -> list[Any]:
+        [row] = await original(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", *arguments)
+        plans.extend(one["Plan"] for one in orjson.loads(row[0]))
+        return []
+
+    async with database.connected(database.config(url)):
+        with patch.object(database, "fetch", explain):
+            await read
+    [plan] = plans
+    assert "Seq Scan" not in {node["Node Type"] for node in nodes(plan) if node.get("Relation Name") == "object_pairs"}
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+class _RollBackError(Exception):
+    pass
+
+
+@contextlib.asynccontextmanager
+async def rolled_back() -> AsyncIterator[None]:
+    with contextlib.suppress(_RollBackError):
+        async with database.transaction():
+            yield
+            raise _RollBackError
+
+
+async def blocks_touched() -> int:
+    """By the statements of this transaction on the two large tables and their indexes."""
+    [row] = await database.fetch(
+        "SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::bigint AS blocks FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace AND relname ~ '^object'"
+    )
+    return int(row["blocks"])
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+async def test_a_page_reads_as_much_as_it_shows(fresh: tuple[str, Scope], name: str) -> None:
+    url, scope = fresh
+    assert await blocks_read(url, reads.objects(scope, CONDITIONS[name], Bounds(10))) < 1_500
+
+
+@pytest.mark.parametrize("name", LINEAR)
+async def test_a_page_is_linear_at_worst(fresh: tuple[str, Scope], name: str) -> None:
+    url, scope = fresh
+    assert await blocks_read(url, reads.objects(scope, LINEAR[name], Bounds(10))) < OBJECTS * 15
+
+
+@pytest.mark.parametrize("name", ["pair", "two common", "common and rare", "rare and common", "rare range"])
+async def test_batches_are_found_by_one_object_each(fresh: tuple[str, Scope], name: str) -> None:
+    url, scope = fresh
+    assert await blocks_read(url, reads.batches(scope, HasObject(CONDITIONS[name]), Bounds(10))) < 800
+
+
+async def test_nested_pages_read_as_much_as_they_show(fresh: tuple[str, Scope]) -> None:
+    url, scope = fresh
+    async with database.connected(database.config(url)):
+        batches = [row["id"] for row in (await reads.batches(scope, Everything(), Bounds(BATCHES))).rows]
+    for condition in (Everything(), A, All((A, B)), All((A, RARE))):
+        read = reads.objects_of_batches(scope, batches, condition, Bounds(10))
+        assert await blocks_read(url, read) < 800 * BATCHES
+
+
+async def test_facets_do_not_read_what_they_do_not_show(fresh: tuple[str, Scope]) -> None:
+    url, scope = fresh
+    assert await blocks_read(url, facets.data_values(scope, "n", "1", 10)) < 200
+
+
+async def test_deleting_a_batch_is_linear_where_the_statistics_know_nothing(fresh: tuple[str, Scope]) -> None:
+    url, scope = fresh
+    async with database.connected(database.config(url)), rolled_back():  # the other tests read it too
+        [batch] = (await reads.batches(scope, Everything(), Bounds(1))).rows
+        touched = await blocks_touched()
+        assert await writes.delete_batch(scope.tenant_id, batch["id"], cascade=True) == OBJECTS // BATCHES
+        assert await blocks_touched() - touched < OBJECTS // BATCHES * 4 * 50
