@@ -140,13 +140,16 @@ def from_body(body: bytes) -> Parameters:
 def from_query_string(query_string: bytes) -> Parameters:
     """Raises RequestError (400)."""
     try:
-        given = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=100))
+        text = query_string.decode()
+        given = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=100, errors="strict"))
+    except UnicodeDecodeError as error:
+        raise bad_request("The URL's parameters must be encoded in UTF-8.") from error
     except ValueError as error:
         raise bad_request("The URL has too many parameters.") from error
     parameters: dict[str, Any] = {name: given.get(name) for name in ("query", "operationName")}
     for name in ("variables", "extensions"):
-        if text := given.get(name):
-            parameters[name] = _json(text.encode(), f'The parameter "{name}"')
+        if value := given.get(name):
+            parameters[name] = _json(value.encode(), f'The parameter "{name}"')
     return _checked(parameters, len(query_string))
 
 

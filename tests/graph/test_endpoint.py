@@ -175,6 +175,14 @@ async def test_get_that_is_not_well_formed_is_a_bad_request(parameters: dict[str
     assert (answer.status_code, code(answer)) == (400, "BAD_REQUEST")
 
 
+@pytest.mark.parametrize("wrong", ["%FF", "%C3", "%ED%A0%80"])
+async def test_get_that_is_not_utf_8_is_a_bad_request_that_says_so(wrong: str) -> None:
+    async with tiny.client() as client:
+        answer = await client.get(f"/graphql?query=%7Bhello(name:%22{wrong}%22)%7D")
+    assert (answer.status_code, code(answer)) == (400, "BAD_REQUEST")
+    assert "UTF-8" in answer.json()["errors"][0]["message"]
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
 async def test_other_methods_are_not_allowed(method: str) -> None:
     async with tiny.client() as client:
