@@ -23,7 +23,9 @@ class DatumInput:
 @strawberry.input(description="An object to make.")
 class ObjectInput:
     object_id: str = strawberry.field(description="Your id for it, unique in the tenant.")
-    data: list[DatumInput] = strawberry.field(description="Its pairs, in order. A key may occur more than once.")
+    data: list[DatumInput] | None = strawberry.field(
+        description="Its pairs, in order; none when absent. A key may occur more than once.", default=None
+    )
 
 
 async def new_objects(given: Sequence[ObjectInput], limits: InputLimits) -> list[NewObject]:
@@ -45,7 +47,7 @@ def _new_objects(given: Sequence[ObjectInput], limits: InputLimits) -> list[NewO
         twice = [object_id for object_id, times in Counter(one.object_id for one in given).items() if times > 1]
         raise AlreadyExists(f'The call has "{twice[0]}" more than once.', objectIds=twice[:100])
     return [
-        NewObject(one.object_id, orjson.dumps(pairs(one.data, f'Object "{one.object_id}"', limits)).decode())
+        NewObject(one.object_id, orjson.dumps(pairs(one.data or (), f'Object "{one.object_id}"', limits)).decode())
         for one in given
     ]
 

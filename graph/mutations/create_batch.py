@@ -3,9 +3,8 @@ import strawberry
 from access.policy import require
 from graph.context import Info
 from graph.inputs import ObjectInput, check_id, new_objects
-from graph.types.objects import Batch, Object
+from graph.mutations.made import MadeObjects
 from models import AccessLevel, writes
-from models.writes import Made
 
 
 @strawberry.input(description="A batch to make, with its first objects.")
@@ -15,13 +14,8 @@ class CreateBatchInput:
 
 
 @strawberry.type(description="What was made.")
-class CreateBatchPayload:
-    made: strawberry.Private[Made]
-    batch: Batch = strawberry.field(description="The new batch.")
-
-    @strawberry.field(description="The new objects, in the order given.")
-    def objects(self) -> list[Object]:
-        return [Object.of(row) for row in self.made.rows()]
+class CreateBatchPayload(MadeObjects):
+    pass
 
 
 @strawberry.type
@@ -35,4 +29,4 @@ class CreateBatch:
         check_id("batchId", input.batch_id, limits)
         objects = await new_objects(input.objects or (), limits)
         made = await writes.create_batch(viewer.tenant_id, viewer.user_id, input.batch_id, objects)
-        return CreateBatchPayload(made=made, batch=Batch.of(made.batch))
+        return CreateBatchPayload(made=made)

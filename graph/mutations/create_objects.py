@@ -4,9 +4,8 @@ from access.policy import require
 from graph import lookups
 from graph.context import Info
 from graph.inputs import ObjectInput, new_objects
-from graph.types.objects import Batch, Object
+from graph.mutations.made import MadeObjects
 from models import AccessLevel, writes
-from models.writes import Made
 
 
 @strawberry.input(description="Objects to add to a batch.")
@@ -16,13 +15,8 @@ class CreateObjectsInput:
 
 
 @strawberry.type(description="What was made.")
-class CreateObjectsPayload:
-    made: strawberry.Private[Made]
-    batch: Batch = strawberry.field(description="The batch they are in.")
-
-    @strawberry.field(description="The new objects, in the order given.")
-    def objects(self) -> list[Object]:
-        return [Object.of(row) for row in self.made.rows()]
+class CreateObjectsPayload(MadeObjects):
+    pass
 
 
 @strawberry.type
@@ -34,4 +28,4 @@ class CreateObjects:
         require(viewer, AccessLevel.EDIT)
         objects = await new_objects(input.objects, info.context.limits)
         made = await writes.create_objects(viewer.tenant_id, batch, objects)
-        return CreateObjectsPayload(made=made, batch=Batch.of(batch))
+        return CreateObjectsPayload(made=made)

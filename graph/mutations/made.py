@@ -1,0 +1,19 @@
+import strawberry
+
+from graph.types.objects import Batch, Object
+from models.writes import Made
+
+
+@strawberry.type
+class MadeObjects:
+    """What the payloads of both mutations that make objects have."""
+
+    made: strawberry.Private[Made]
+
+    @strawberry.field(description="The batch they are in.")
+    def batch(self) -> Batch:
+        return Batch.of(self.made.batch)
+
+    @strawberry.field(description="The new objects, in the order given.")
+    def objects(self) -> list[Object]:
+        return [Object.of(row) for row in self.made.rows()]
