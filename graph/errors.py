@@ -8,7 +8,7 @@ from graphql import ArgumentNode, GraphQLError, ValueNode
 from strawberry.exceptions import StrawberryInputCoercionError
 
 from models import faults
-from models.errors import Forbidden, TimedOut, Unauthenticated, Unavailable, WaybillError
+from models.errors import TimedOut, Unauthenticated, Unavailable, WaybillError
 
 FormattedError = dict[str, Any]
 
@@ -93,8 +93,6 @@ def _http(error: WaybillError) -> tuple[int, dict[str, str]]:
     match error:
         case Unauthenticated():
             return 401, {"www-authenticate": "Bearer"}
-        case Forbidden():
-            return 403, {}
         case TimedOut():
             return 504, {}
         case Unavailable():

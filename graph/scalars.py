@@ -37,7 +37,7 @@ DateTime = strawberry.scalar(
 )
 
 
-def _refuse_nul(scalar: GraphQLScalarType) -> None:
+def _refuse_unstorable(scalar: GraphQLScalarType) -> None:
     """Make the specified scalar refuse what PostgreSQL cannot store, wherever in the input it stands.
 
     The specified scalars cannot be replaced in a schema, because introspection refers to the very same ones.
@@ -62,4 +62,4 @@ def _storable(text: Any) -> Any:
 
 
 for _scalar in (GraphQLString, GraphQLID):
-    _refuse_nul(_scalar)
+    _refuse_unstorable(_scalar)
