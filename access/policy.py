@@ -3,6 +3,7 @@
 Read first (what is not there is NOT_FOUND), then require (FORBIDDEN), so that nothing leaks its existence.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from models import AccessLevel, Role
@@ -32,6 +33,11 @@ class Viewer:
 def readable(viewer: Viewer) -> Scope:
     """The batches and objects that exist for the viewer."""
     return Scope(viewer.tenant_id, Everything() if viewer.access.includes(AccessLevel.VIEW) else AnyOf(()))
+
+
+def readable_users(viewer: Viewer, user_ids: Iterable[int]) -> list[int]:
+    """Those among the given that exist for the viewer, if they are of the tenant at all."""
+    return [one for one in user_ids if one == viewer.user_id or viewer.access.includes(AccessLevel.VIEW)]
 
 
 def require(viewer: Viewer, level: AccessLevel) -> None:

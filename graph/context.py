@@ -9,7 +9,8 @@ from typing import TypeAlias, TypeVar
 import strawberry
 from strawberry.dataloader import DataLoader
 
-from access.policy import Viewer, readable
+from access.policy import Viewer, readable, readable_users
+from graph.limits import too_complex
 from models import people, reads
 from models.filters import Condition
 from models.pages import Bounds, Page, Row, Scope, bounds
@@ -29,6 +30,7 @@ class InputLimits:
     max_key_characters: int
     max_value_characters: int
     max_pairs_per_object: int
+    max_rows_per_request: int
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class NestedCount:
 @dataclass
 class Context:
     viewer: Viewer
-    request_id: str
     limits: InputLimits
+    rows: int = 0
 
     @cached_property
     def scope(self) -> Scope:
@@ -59,18 +61,29 @@ class Context:
     def bounds(
         self, first: int | None, after: str | None, last: int | None, before: str | None, digest: bytes
     ) -> Bounds:
-        """The part of a list that is asked for; ``digest`` says which list the cursors must be of."""
-        return bounds(
+        """The part of a list that is asked for, counted; ``digest`` says which list the cursors must be of."""
+        part = bounds(
             first, after, last, before, default=self.limits.page_size, most=self.limits.max_page_size, of=digest
         )
+        self.hand_out(part.limit)
+        return part
+
+    def hand_out(self, rows: int) -> None:
+        """Count rows of the answer before they are read; raises TooComplex. Lists in lists multiply."""
+        total, most = self.rows + rows, self.limits.max_rows_per_request
+        if total > most:
+            raise too_complex("rows", most, total)
+        self.rows = total
+
+    # Pages and counts are not kept: an operation's next mutation may change them.
 
     @cached_property
     def pages(self) -> DataLoader[NestedPage, Page]:
-        return DataLoader(self._load_pages)
+        return DataLoader(self._load_pages, cache=False)
 
     @cached_property
     def counts(self) -> DataLoader[NestedCount, int]:
-        return DataLoader(self._load_counts)
+        return DataLoader(self._load_counts, cache=False)
 
     @cached_property
     def users(self) -> DataLoader[int, Row]:
@@ -91,7 +104,8 @@ class Context:
         return [found[key] for key in wanted]
 
     async def _load_users(self, wanted: list[int]) -> Sequence[Row]:
-        rows = {row["id"]: row for row in await people.some_users(self.viewer.tenant_id, wanted)}
+        readable = readable_users(self.viewer, wanted)
+        rows = {row["id"]: row for row in await people.some_users(self.viewer.tenant_id, readable)}
         return [rows.get(key) for key in wanted]
 
 

@@ -45,8 +45,8 @@ class GraphQLEndpoint:
     """An ASGI application.
 
     ``authenticate`` is given the Authorization header, before anything else of the request is looked at, and raises
-    Unauthenticated; ``make_context`` makes ``info.context`` from the viewer and the request id; ``page`` answers
-    browsers that open the address, and needs no credential.
+    Unauthenticated; ``make_context`` makes ``info.context`` from the viewer; ``page`` answers browsers that open the
+    address, and needs no credential.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class GraphQLEndpoint:
         request_timeout_seconds: float,
         max_body_bytes: int,
         authenticate: Callable[[str | None], Awaitable[Viewer]],
-        make_context: Callable[[Viewer, str], Any],
+        make_context: Callable[[Viewer], Any],
         page: Callable[[requests.Request], Response],
     ) -> None:
         self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema
@@ -112,7 +112,7 @@ class GraphQLEndpoint:
         if operation.name:
             trace.operation_name = operation.name.value[:_LONGEST_LOGGED_NAME]
         _check_allowed(operation, request.method)
-        result = await self._execute(document, parameters, self._make_context(viewer, trace.request_id))
+        result = await self._execute(document, parameters, self._make_context(viewer))
         answer: dict[str, Any] = {"errors": field_errors(result.errors, trace.request_id)} if result.errors else {}
         answer["data"] = result.data
         return orjson.dumps(answer)
@@ -151,7 +151,7 @@ def _prefers_page(request: Request, accept: str | None) -> bool:
 
 def _check_allowed(operation: OperationDefinitionNode, method: str) -> None:
     if operation.operation is OperationType.SUBSCRIPTION:
-        raise bad_request("There are no subscriptions over HTTP.", None)
+        raise bad_request("There are no subscriptions.", None)
     if method == "GET" and operation.operation is not OperationType.QUERY:
         raise bad_request("A mutation needs the method POST.", 405, allow="POST")
 

@@ -32,10 +32,11 @@ def create_app(settings: Settings, *, graphiql_key: str | None = None) -> Starle
         max_key_characters=settings.max_key_characters,
         max_value_characters=settings.max_value_characters,
         max_pairs_per_object=settings.max_pairs_per_object,
+        max_rows_per_request=settings.max_rows_per_request,
     )
 
-    def make_context(viewer: Viewer, request_id: str) -> Context:
-        return Context(viewer, request_id, limits)
+    def make_context(viewer: Viewer) -> Context:
+        return Context(viewer, limits)
 
     endpoint = GraphQLEndpoint(
         schema,

@@ -52,6 +52,7 @@ class Settings:
     max_query_directives: int = _setting(50, "directives in one operation")
     page_size: int = _setting(10, "nodes of a list when neither `first` nor `last` is given")
     max_page_size: int = _setting(100, "most nodes of one page, ids of `nodes`, rows of a facet")
+    max_rows_per_request: int = _setting(20_000, "rows of all lists in one answer")
     max_objects_per_call: int = _setting(10_000, "objects in one mutation")
     max_id_characters: int = _setting(256, "length of a batch or object id")
     max_key_characters: int = _setting(256, "length of a data key")

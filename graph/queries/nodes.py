@@ -4,7 +4,7 @@ from graph.context import Context, Info
 from graph.types.node import Node, parse_global_id
 from graph.types.objects import Batch, Object
 from graph.types.people import User
-from models import people, reads
+from models import reads
 from models.errors import BadInput, NotFound
 from models.filters import HasKey
 from models.pages import Bounds
@@ -58,6 +58,6 @@ async def _of_type(context: Context, type_name: str, keys: list[int]) -> list[No
                 for row in (await reads.objects(context.scope, HasKey(tuple(keys)), Bounds(len(keys)))).rows
             ]
         case "User":
-            return [User.of(row) for row in await people.some_users(context.viewer.tenant_id, keys)]
+            return [User.of(row) for row in await context.users.load_many(keys) if row]
         case _:
             return []

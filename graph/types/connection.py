@@ -1,10 +1,11 @@
 """Relay connections over keyset pages. Edges, nodes and the total are made only where they are selected."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 import strawberry
 
+from graph.context import Info
 from models.pages import Page, Row, cursor
 
 T = TypeVar("T")
@@ -32,14 +33,15 @@ class Connection(Generic[T]):
     digest: strawberry.Private[bytes]
     make: strawberry.Private[Callable[[Row], object]]
     count: strawberry.Private[Callable[[], Awaitable[int]]]
+    selected: strawberry.Private[bool] = False
 
     @strawberry.field(description="The nodes with their cursors.")
-    def edges(self) -> list[Edge[T]]:
-        return [Edge(cursor=cursor(row["id"], self.digest), node=self.make(row)) for row in self.page.rows]  # type: ignore[arg-type]
+    def edges(self, info: Info) -> list[Edge[T]]:
+        return [Edge(cursor=cursor(row["id"], self.digest), node=self.make(row)) for row in self._rows(info)]  # type: ignore[arg-type]
 
     @strawberry.field(description="The nodes alone.")
-    def nodes(self) -> list[T]:
-        return [self.make(row) for row in self.page.rows]  # type: ignore[misc]
+    def nodes(self, info: Info) -> list[T]:
+        return [self.make(row) for row in self._rows(info)]  # type: ignore[misc]
 
     @strawberry.field(description="Whether and from where the list goes on.")
     def page_info(self) -> PageInfo:
@@ -56,3 +58,10 @@ class Connection(Generic[T]):
     )
     async def total_count(self) -> int:
         return await self.count()
+
+    def _rows(self, info: Info) -> Sequence[Row]:
+        """The first selection was counted with the page; every other one hands out the rows again."""
+        if self.selected:
+            info.context.hand_out(len(self.page.rows))
+        self.selected = True
+        return self.page.rows

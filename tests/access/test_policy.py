@@ -2,6 +2,7 @@
 
 import pytest
 
+from graph.types.node import global_id
 from models import AccessLevel, Role
 from tests.conftest import Caller, NewCaller
 
@@ -61,3 +62,18 @@ async def test_forbidden_says_what_is_needed_and_what_is_there(new_caller: NewCa
     error = await member.error(UPDATE)
     assert error["message"] == "This needs EDIT access; yours is VIEW."
     assert error["extensions"] == {"code": "FORBIDDEN", "required": "EDIT"}
+
+
+USER = "query($id: ID!) { node(id: $id) { ... on User { name role } } }"
+
+
+async def test_member_without_access_sees_no_user_but_itself(new_caller: NewCaller) -> None:
+    for access, code in ((AccessLevel.NONE, "NOT_FOUND"), (AccessLevel.VIEW, None)):
+        admin, member = await member_of_tenant_with(new_caller, access)
+        own, other = global_id("User", member.user.id), global_id("User", admin.user.id)
+        assert (await member.execute(USER, id=own))["node"] == {"name": member.user.name, "role": "MEMBER"}
+        if code is None:
+            assert (await member.execute(USER, id=other))["node"] == {"name": admin.user.name, "role": "ADMIN"}
+        else:
+            assert await member.refused(USER, id=other) == code
+        assert (await admin.execute(USER, id=own))["node"] == {"name": member.user.name, "role": "MEMBER"}

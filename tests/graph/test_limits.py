@@ -8,6 +8,7 @@ import pytest
 from graphql import get_introspection_query, parse
 
 from graph.limits import QueryLimits, exceeded
+from tests.conftest import Caller
 from tests.graph.tiny import Tiny, code
 
 LIMITS = QueryLimits(depth=3, fields=6, aliases=2, root_fields=3, directives=2, tokens=100)
@@ -150,3 +151,38 @@ def test_long_chain_of_fragments_does_not_exhaust_the_stack() -> None:
     assert (deep.extensions["limit"], deep.extensions["amount"]) == ("depth", 3002)
     assert fields.extensions
     assert fields.extensions["limit"] == "fields"
+
+
+# -- rows of all lists in one answer -----------------------------------------------------------------------------------
+
+LISTS_IN_LISTS = """query($inner: Int) { batch(batchId: "b") { objects(first: 100) { nodes { batch {
+  objects(first: 99) { nodes { batch { objects(first: $inner) { nodes { objectId } } } } } } } } } }"""
+SELECTED_AGAIN = """{ batch(batchId: "b") { objects(first: 100) { nodes { batch {
+  objects(first: 99) { a: nodes { id } %s } } } } } }"""
+
+
+async def fill(caller: Caller) -> None:
+    await caller.create_batch("b", {f"o{index}": [] for index in range(100)})
+
+
+async def test_lists_in_lists_multiply_up_to_the_limit(admin: Caller) -> None:
+    await fill(admin)
+    data = await admin.execute(LISTS_IN_LISTS, inner=1)  # 100 + 9,900 + 9,900
+    assert len(data["batch"]["objects"]["nodes"]) == 100
+
+
+async def test_rows_over_the_limit_are_refused_with_what_they_are(admin: Caller) -> None:
+    await fill(admin)
+    answer = (await admin.post(LISTS_IN_LISTS, inner=100)).json()
+    error = answer["errors"][0]
+    assert error["extensions"] == {"code": "TOO_COMPLEX", "limit": "rows", "maximum": 20_000, "amount": 20_100}
+    assert "rows 20,100, at most 20,000" in error["message"]
+    assert answer["data"] == {"batch": None}
+    await admin.execute("{ objects { nodes { id } } }")  # each request counts anew
+
+
+async def test_rows_that_are_selected_again_count_again(admin: Caller) -> None:
+    await fill(admin)
+    await admin.execute(SELECTED_AGAIN % "b: edges { cursor }")  # 100 + 9,900 + 9,900
+    answer = (await admin.post(SELECTED_AGAIN % "b: edges { cursor } c: nodes { id }")).json()
+    assert answer["errors"][0]["extensions"]["code"] == "TOO_COMPLEX"

@@ -23,6 +23,7 @@ from graph.endpoint import GraphQLEndpoint
 from graph.limits import QueryLimits
 from models import AccessLevel, Role
 from models.errors import NotFound, Unauthenticated, Unavailable
+from models.trace import current
 from waybill.logs import RequestLog
 
 VIEWER = Viewer("0123456789abcdef", 1, "someone", Role.ADMIN, 1, "tenant", AccessLevel.NONE)
@@ -130,8 +131,8 @@ class Query:
         return {"at": datetime, "text": "\ud800"}  # type: ignore[return-value]
 
     @strawberry.field
-    def request_id(self, info: strawberry.Info[dict[str, Any], None]) -> str:
-        return str(info.context["request_id"])
+    def request_id(self) -> str | None:
+        return trace.request_id if (trace := current.get()) else None
 
 
 @strawberry.type
@@ -187,7 +188,7 @@ class Tiny:
             request_timeout_seconds=timeout_seconds,
             max_body_bytes=max_body_bytes,
             authenticate=authenticate,
-            make_context=lambda viewer, request_id: {"ended": self.ended, "viewer": viewer, "request_id": request_id},
+            make_context=lambda viewer: {"ended": self.ended, "viewer": viewer},
             page=lambda _: HTMLResponse("<p>the page"),
         )
         self.app = Starlette(routes=[Route("/graphql", self.endpoint)], middleware=[Middleware(RequestLog)])
