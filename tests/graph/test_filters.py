@@ -253,6 +253,21 @@ async def test_malformed_filter_is_bad_input_that_says_why(admin: Caller, where:
     assert says.lower() in error["message"].lower()
 
 
+async def test_filter_of_batches_needs_key_or_value_too(admin: Caller) -> None:
+    query = "query($where: BatchWhere) { batches(where: $where) { nodes { id } } }"
+    error = await admin.error(query, where={"data": [{}]})
+    assert error["extensions"]["code"] == "BAD_INPUT"
+    assert "needs" in error["message"].lower()
+
+
+async def test_counts_of_facets_stop_at_ten_thousand(admin: Caller) -> None:
+    query = '{ dataKeys { count isCapped } dataValues(key: "k") { count isCapped } }'
+    for batch, size, capped in (("a", 10_000, False), ("b", 1, True)):
+        await admin.create_batch(batch, {f"{batch}{index}": [("k", "v")] for index in range(size)})
+        count = [{"count": 10_000, "isCapped": capped}]
+        assert await admin.execute(query) == {"dataKeys": count, "dataValues": count}
+
+
 async def test_alternatives_that_multiply_are_bad_input(admin: Caller) -> None:
     either = [{"or": [{"batchId": str(n), "data": [{"key": str(n)}]} for n in range(24)]} for _ in range(2)]
     query = "query($where: ObjectWhere) { objects(where: $where) { nodes { id } } }"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from graph.mutations.update_object_data import merged
 from models import database
 from tests.conftest import Caller, NewCaller
+from tests.statements import count_statements
 
 CREATE_BATCH = """mutation($input: CreateBatchInput!) { createBatch(input: $input) {
   batch { id batchId createdAt createdBy { name } objects { totalCount } }
@@ -308,3 +309,30 @@ async def test_mutations_of_one_operation_run_one_after_the_other_and_stand_alon
     body = answer.json()
     assert [error["extensions"]["code"] for error in body["errors"]] == ["ALREADY_EXISTS"]
     assert body["errors"][0]["path"] == ["b"]
+
+
+async def test_each_mutation_of_one_operation_sees_what_the_ones_before_it_made(admin: Caller) -> None:
+    data = await admin.execute(
+        """mutation {
+          a: createBatch(input: {batchId: "b"}) { batch { objects { totalCount nodes { objectId } } } }
+          b: createObjects(input: {batchId: "b", objects: [{objectId: "o"}]}) {
+            batch { objects { totalCount nodes { objectId } } } }
+        }"""
+    )
+    assert data["a"]["batch"]["objects"] == {"totalCount": 0, "nodes": []}
+    assert data["b"]["batch"]["objects"] == {"totalCount": 1, "nodes": [{"objectId": "o"}]}
+
+
+@pytest.mark.parametrize("extra", [{}, {"data": None}, {"data": []}])
+async def test_object_may_have_no_data(admin: Caller, extra: dict[str, Any]) -> None:
+    await admin.execute(CREATE_OBJECTS_IN_NEW, input={"batchId": "b", "objects": [{"objectId": "o", **extra}]})
+    assert await data_of(admin, "o") == []
+
+
+async def test_making_objects_takes_the_same_few_statements_however_many_they_are(admin: Caller) -> None:
+    counts = []
+    for count in (1, 10_000):
+        given = [{"objectId": f"o{count}-{n}", "data": pairs(f"n={n}")} for n in range(count)]
+        batch = {"batchId": f"b{count}", "objects": given}
+        counts.append((await count_statements(admin, CREATE_OBJECTS_IN_NEW, input=batch))[0])
+    assert counts[0] == counts[1] <= 6

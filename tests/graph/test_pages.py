@@ -1,14 +1,13 @@
 """Lists: cursors in both directions, while rows come and go, in one statement each."""
 
 import asyncio
-import logging
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Caller, NewCaller
+from tests.statements import count_statements
 
 FORWARD = """query($first: Int, $after: String, $where: ObjectWhere) {
   objects(first: $first, after: $after, where: $where) {
@@ -135,30 +134,6 @@ async def test_cursor_of_another_list_is_bad_cursor(admin: Caller, new_caller: N
     assert await stranger.refused(FORWARD, first=1, after=cursor) == "BAD_CURSOR"
     for garbage in ("", "x", "é", cursor[:-1], cursor + "A", cursor.swapcase()):
         assert await admin.refused(FORWARD, first=1, after=garbage) == "BAD_CURSOR"
-
-
-class AccessLog(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record)
-
-
-async def count_statements(caller: Caller, query: str, **variables: object) -> tuple[int, Any]:
-    """How many SQL statements an operation took by its line in the log, besides the one that authenticates."""
-    logger, log = logging.getLogger("waybill.access"), AccessLog()
-    level = logger.level
-    logger.addHandler(log)
-    logger.setLevel(logging.INFO)
-    try:
-        data = await caller.execute(query, **variables)
-    finally:
-        logger.removeHandler(log)
-        logger.setLevel(level)
-    [line] = log.lines
-    return line.__dict__["statements"] - 1, data
 
 
 @pytest.mark.parametrize("size", [1, 100])
