@@ -4,8 +4,10 @@ Our own instead of Strawberry's view, because the fixed cost of a request decide
 schema is executed by graphql-core directly; its extensions are not run.
 """
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import orjson
@@ -28,6 +30,8 @@ from models.errors import TimedOut
 from models.trace import RequestTrace, current
 
 _LARGE_BYTES = 64 * 1024  # above it, coercing the variables can take more than a few milliseconds
+_HUGE_BYTES = 512 * 1024  # above it, a request takes its turn: decoded, it is some 15 times as large
+_HUGE_AT_ONCE = 2
 _LONGEST_LOGGED_NAME = 100
 _HEADERS = {
     media_type: [(b"content-type", f"{media_type}; charset=utf-8".encode()), (b"cache-control", b"no-store")]
@@ -69,6 +73,7 @@ class GraphQLEndpoint:
         self._max_body_bytes = max_body_bytes
         self._authenticate = authenticate
         self._make_context = make_context
+        self._huge = asyncio.Semaphore(_HUGE_AT_ONCE)
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,8 +107,17 @@ class GraphQLEndpoint:
             raise bad_request(f"{request.method} is not a method of GraphQL: use POST.", 405, allow="GET, POST")
         viewer = await self._authenticate(request.header(b"authorization"))
         trace.key_id = viewer.key_id
-        parameters = await self._parameters(request)
+        if request.method == "GET":
+            deadline.listen(request.receive)
+            parameters = transport.from_query_string(request.scope["query_string"])
+            return await self._answer(parameters, request.method, viewer, trace)
+        request.check_content()
+        body = await request.body(self._max_body_bytes)
         deadline.listen(request.receive)
+        async with self._huge if len(body) > _HUGE_BYTES else nullcontext():
+            return await self._answer(transport.from_body(body), request.method, viewer, trace)
+
+    async def _answer(self, parameters: Parameters, method: str, viewer: Viewer, trace: RequestTrace) -> bytes:
         trace.operation_name = parameters.operation_name and parameters.operation_name[:_LONGEST_LOGGED_NAME]
         document = await self._documents.read(parameters.query)
         if document.errors:
@@ -111,17 +125,11 @@ class GraphQLEndpoint:
         operation = document.operation(parameters.operation_name)
         if operation.name:
             trace.operation_name = operation.name.value[:_LONGEST_LOGGED_NAME]
-        _check_allowed(operation, request.method)
+        _check_allowed(operation, method)
         result = await self._execute(document, parameters, self._make_context(viewer))
         answer: dict[str, Any] = {"errors": field_errors(result.errors, trace.request_id)} if result.errors else {}
         answer["data"] = result.data
         return orjson.dumps(answer)
-
-    async def _parameters(self, request: Request) -> Parameters:
-        if request.method == "GET":
-            return transport.from_query_string(request.scope["query_string"])
-        request.check_content()
-        return transport.from_body(await request.body(self._max_body_bytes))
 
     async def _execute(self, document: Document, parameters: Parameters, context: object) -> ExecutionResult:
         """Raises RequestError if the variables are not what the operation declares."""

@@ -1,5 +1,6 @@
 """GraphQL over HTTP, as https://graphql.github.io/graphql-over-http/draft/ and its audits (npm: graphql-http) say."""
 
+import asyncio
 import json
 from typing import Any
 from urllib.parse import quote
@@ -251,6 +252,18 @@ async def test_answer_is_that_of_strawberry_itself(query: str, variables: dict[s
 
 async def test_no_answer_is_kept_by_a_cache() -> None:
     assert (await tiny.get(query="{ hello }")).headers["cache-control"] == "no-store"
+
+
+async def test_only_two_huge_requests_are_decoded_and_answered_at_once() -> None:
+    async with tiny.client() as client:
+
+        async def company(length: int) -> int:
+            body = {"query": "{ company }", "extensions": {"padding": "x" * length}}
+            answer = await client.post("/graphql", json=body, headers={"content-type": JSON})
+            return int(answer.json()["data"]["company"])
+
+        assert max(await asyncio.gather(*(company(600_000) for _ in range(6)))) == 2
+        assert max(await asyncio.gather(*(company(1) for _ in range(6)))) == 6
 
 
 anything = st.recursive(

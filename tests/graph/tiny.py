@@ -60,6 +60,9 @@ class Choice:
     number: strawberry.Maybe[int] = strawberry.field(default=None)
 
 
+companions = 0
+
+
 @strawberry.type
 class Node:
     @strawberry.field
@@ -111,6 +114,17 @@ class Query:
                 await asyncio.sleep(100)
             raise
         return "waited"
+
+    @strawberry.field
+    async def company(self) -> int:
+        """How many requests for it are under way at once."""
+        global companions  # noqa: PLW0603 - of all requests
+        companions += 1
+        try:
+            await asyncio.sleep(0.05)
+            return companions
+        finally:
+            companions -= 1
 
     @strawberry.field
     def raises(self, error: str) -> str | None:
