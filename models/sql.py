@@ -184,16 +184,19 @@ class Sql:
         key = f"{pair}.object_pk"
         where, others = self._begin(others, pair)
         rest = f"{self.test(others, key, f'{pair}.batch_pk')} AND {narrow(key)} {end}"
+        # An object has a pair once, but may have several of a key or of a value.
+        distinct = "" if driving.key is not None and isinstance(driving.test, Equals | OneOf) else "DISTINCT "
         if isinstance(driving.test, OneOf):  # one ordered index range per value, however many values
-            values = self.bind(sorted({indexed(value) for value in driving.test.values}), "text[]")
             one = where + self._pair(HasPair(driving.key, Equals("")), pair, value="w.value")
             return (
-                f"SELECT DISTINCT object_pk FROM unnest({values}) AS w (value) CROSS JOIN LATERAL"
-                f" (SELECT DISTINCT {key} FROM object_pairs {pair} WHERE {one} AND {rest}) AS l {end}"
+                f"SELECT DISTINCT object_pk FROM {self._values(driving.test)} CROSS JOIN LATERAL"
+                f" (SELECT {distinct}{key} FROM object_pairs {pair} WHERE {one} AND {rest}) AS l {end}"
             )
-        exact = driving.key is not None and isinstance(driving.test, Equals)  # an object has this pair once
-        distinct = "" if exact else "DISTINCT "
         return f"SELECT {distinct}{key} FROM object_pairs {pair} WHERE {where}{self._pair(driving, pair)} AND {rest}"
+
+    def _values(self, test: OneOf) -> str:
+        values = self.bind(sorted({indexed(value) for value in test.values}), "text[]")
+        return f"unnest({values}) AS w (value)"
 
     def _begin(self, others: Condition, pair: str) -> tuple[str, Condition]:
         """What an index of pairs begins with, the batch if there is one or the tenant, and what is left to test."""
@@ -230,10 +233,15 @@ class Sql:
             return f"greatest({', '.join(self._reach(_driver(part)[0]) for part in condition.of)})"
         assert isinstance(condition, HasPair)  # noqa: S101 -- _distance sends nothing else here
         pair = self._alias()
-        found = f"FROM object_pairs {pair} WHERE {pair}.tenant_id = {self.tenant}{self._pair(condition, pair)}"
+        begin = f"FROM object_pairs {pair} WHERE {pair}.tenant_id = {self.tenant}"
+        hundredth = f"ORDER BY {pair}.object_pk DESC OFFSET {_SAMPLE - 1} LIMIT 1"
+        if isinstance(condition.test, OneOf):
+            one = self._pair(HasPair(condition.key, Equals("")), pair, value="w.value")
+            reach = f"max((SELECT {pair}.object_pk {begin}{one} {hundredth}))"
+            return f"(SELECT coalesce({reach}, 0) FROM {self._values(condition.test)})"
+        found = begin + self._pair(condition, pair)
         if condition.test is None or isinstance(condition.test, Equals):
-            hundredth = f"SELECT {pair}.object_pk {found} ORDER BY {pair}.object_pk DESC OFFSET {_SAMPLE - 1} LIMIT 1"
-            return f"coalesce(({hundredth}), 0)"
+            return f"coalesce((SELECT {pair}.object_pk {found} {hundredth}), 0)"
         some = f"SELECT count(*) FROM (SELECT {found} LIMIT {_RARE}) AS s"
         return f"CASE WHEN ({some}) < {_RARE} THEN 0 ELSE {_NEVER} END"
 
