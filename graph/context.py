@@ -87,7 +87,7 @@ class Context:
 
     @cached_property
     def users(self) -> DataLoader[int, Row]:
-        return DataLoader(self._load_users)
+        return DataLoader(self._load_users, cache=False)
 
     async def _load_pages(self, wanted: list[NestedPage]) -> Sequence[Page]:
         found: dict[NestedPage, Page] = {}

@@ -50,6 +50,9 @@ def _refuse_unstorable(scalar: GraphQLScalarType) -> None:
     def literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
         return _storable(parse_literal(node, variables))
 
+    coerce_literal = scalar.coerce_input_literal
+    if coerce_literal is not None:
+        scalar.coerce_input_literal = lambda node: _storable(coerce_literal(node))
     scalar.coerce_input_value = value
     scalar.parse_value = value  # type: ignore[method-assign, assignment]
     scalar.parse_literal = literal  # type: ignore[method-assign]

@@ -173,7 +173,7 @@ class Sql:
         return f"SELECT object_pk FROM ({' UNION ALL '.join(f'({one})' for one in sources)}) AS c {end}"
 
     def _driven(self, driving: Condition, others: Condition, narrow: Narrow, end: str) -> str:
-        if isinstance(driving, AnyOf) and driving.of:
+        if isinstance(driving, AnyOf) and _distance(driving) < _FAR:
             parts = [self._driven(*_driver(All((part, others))), narrow, end) for part in driving.of]
             return f"SELECT object_pk FROM ({' UNION '.join(f'({part})' for part in parts)}) AS u {end}"
         if not isinstance(driving, HasPair):

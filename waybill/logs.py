@@ -20,11 +20,16 @@ from models.trace import RequestTrace, current
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", "color_message"}
 _SECRETS = (  # what to look for first, in lower case, because expressions take twenty times as long
     ("wb_", re.compile(r"(wb_[0-9a-z]+_)[0-9a-z_-]+", re.IGNORECASE), r"\1***"),
-    ("bearer", re.compile(r"(bearer\s+)(?!wb_)[^\s\"',}]+", re.IGNORECASE), r"\1***"),
-    ("://", re.compile(r"([a-z][a-z0-9+.-]*://[^\s/:@\"]*:)[^\s\"/]*@", re.IGNORECASE), r"\1***@"),
+    ("bearer", re.compile(r"(bearer\s+)(?!wb_)[^\s\"',}\\]+", re.IGNORECASE), r"\1***"),
+    (
+        "://",
+        re.compile(r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,31}://[^\s/:@\"]*:)[^\s\"/\\]*@", re.IGNORECASE),
+        r"\1***@",
+    ),
     ("password", re.compile(r"(password\\?[\"']?\s*[=:]\s*\\?[\"']?)[^\s\"',;&\\]+", re.IGNORECASE), r"\1***"),
 )
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{8,64}")
+_LONGEST_PATH = 500
 _CLIENT_CLOSED_REQUEST = 499  # nginx's number for a client that went away
 
 _access = logging.getLogger("waybill.access")
@@ -117,7 +122,7 @@ class RequestLog:
         finally:
             extra = {
                 "method": scope["method"],
-                "path": scope["path"],
+                "path": scope["path"][:_LONGEST_PATH],
                 "status": status or _CLIENT_CLOSED_REQUEST,
                 "duration_ms": round((time.perf_counter() - started) * 1000, 2),
                 "operation": trace.operation_name,

@@ -279,6 +279,16 @@ async def test_alternatives_that_multiply_are_bad_input(admin: Caller) -> None:
     assert (await admin.execute(query, where={"and": either}))["objects"]["nodes"] == []
 
 
+async def test_empty_alternatives_do_not_multiply(admin: Caller) -> None:
+    await admin.create_batch("b", {"o": []})
+    assert await admin.object_ids({"and": [{"or": [{}, {}]} for _ in range(30)]}) == ["o"]
+
+
+@pytest.mark.parametrize("query", ['{ batch(batchId: "a\\u0000") { id } }', '{ dataKeys(prefix: "\\u0000") { key } }'])
+async def test_nul_in_a_literal_is_refused_like_one_in_a_variable(admin: Caller, query: str) -> None:
+    assert await admin.refused(query) != "INTERNAL"
+
+
 async def test_deeply_nested_filter_is_bad_input(admin: Caller) -> None:
     for depth in (11, 400):
         where: dict[str, Any] = {}

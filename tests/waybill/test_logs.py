@@ -208,3 +208,10 @@ def test_unknown_level_is_refused() -> None:
     with pytest.raises(ValueError, match="LOUD"):
         logs.configure("loud")
     assert logging.getLogger().handlers is handlers
+
+
+def test_redacting_is_linear_and_leaves_json_whole() -> None:
+    long = "://" + "a" * 200_000  # quadratic, it takes minutes
+    assert redact(long) == long
+    line = logs.JsonFormatter().format(logging.makeLogRecord({"msg": 'bearer x"y'}))
+    assert json.loads(line)["message"].startswith("bearer ***")
