@@ -77,3 +77,14 @@ async def test_at_most_a_hundred_nodes_at_once(admin: Caller) -> None:
     error = await admin.error(NODES, ids=[encoded("Object:1")] * 101)
     assert error["extensions"]["code"] == "BAD_INPUT"
     assert "at most 100" in error["message"]
+
+
+async def test_a_field_that_fails_beside_one_user_asked_for_twice_is_an_error_of_its_own(admin: Caller) -> None:
+    await admin.create_batch("p")
+    query = """{ b: batch(batchId: "p") { createdBy { name } }
+                 a: batch(batchId: "p") { createdBy { name } x: objects(after: "bad") { totalCount } } }"""
+    for _ in range(20):
+        response = await admin.post(query)
+        assert response.status_code == 200
+        assert [error["extensions"]["code"] for error in response.json()["errors"]] == ["BAD_CURSOR"]
+        assert response.json()["data"]["b"] == {"createdBy": {"name": admin.user.name}}
