@@ -24,7 +24,7 @@ async def objects(scope: Scope, where: Condition, bounds: Bounds) -> Page:
 async def objects_of_batches(scope: Scope, batches: Sequence[int], where: Condition, bounds: Bounds) -> dict[int, Page]:
     """The same page of each of several batches (primary keys)."""
     sql = Sql(scope.tenant_id)
-    outer = sql.bind(list(batches), "bigint[]")
+    outer = sql.bind(tuple(batches), "bigint[]")
     condition = All((scope.within, InOuterBatch("k.outer_pk"), where))
     source = sql.source(condition, bounds.narrow(sql), bounds.order("object_pk"))
     select = _OBJECT.format(source=f"unnest({outer}) AS k (outer_pk) CROSS JOIN LATERAL ({source}) AS s")
@@ -44,7 +44,7 @@ async def count_objects(scope: Scope, where: Condition) -> int:
 
 async def count_objects_of_batches(scope: Scope, batches: Sequence[int], where: Condition) -> dict[int, int]:
     sql = Sql(scope.tenant_id)
-    outer = sql.bind(list(batches), "bigint[]")
+    outer = sql.bind(tuple(batches), "bigint[]")
     source = sql.source(All((scope.within, InOuterBatch("k.outer_pk"), where)), _anywhere, "")
     text = f"SELECT k.outer_pk, (SELECT count(*) FROM ({source}) AS s) FROM unnest({outer}) AS k (outer_pk)"
     return {row["outer_pk"]: row["count"] for row in await _fetch(sql, text)}

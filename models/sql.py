@@ -7,10 +7,12 @@ it lists the keys of all matching objects in key order, so that a page reads as 
 Which part of an AND drives, the statement finds out itself, by looking how far back the newest hundred of each list
 reach: the list that is thinnest there leads to the page in the fewest steps. The planner is not left to choose: its
 statistics know neither a new tenant nor a rare value, it takes both lists for one row each, and reads one of them again
-for every row of the other. So every test is a look-up of its own (OFFSET 0 sees to it), and the time linear at worst.
+for every row of the other. So every test is a look-up of its own (OFFSET 0 sees to it), and what is asked of one object or
+batch hides from it the columns that other indexes have, lest it walk those (PostgreSQL 18 skips over a missing tenant).
+The time is linear at worst: in the list that drives, times the tests.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import cached_property
 from typing import TypeAlias
 
@@ -54,6 +56,7 @@ class Sql:
 
     def __init__(self, tenant_id: int) -> None:
         self.arguments: list[object] = []
+        self._bound: dict[tuple[object, str], str] = {}
         self._tenant_id = tenant_id
         self._aliases = 0
         self._choices: list[str] = []
@@ -62,9 +65,12 @@ class Sql:
     def tenant(self) -> str:
         return self.bind(self._tenant_id, "bigint")
 
-    def bind(self, value: object, type_name: str) -> str:
-        self.arguments.append(value)
-        return f"${len(self.arguments)}::{type_name}"
+    def bind(self, value: Hashable, type_name: str) -> str:
+        """An array is a tuple. What is asked in several alternatives is sent once."""
+        if (value, type_name) not in self._bound:
+            self.arguments.append(value)
+            self._bound[value, type_name] = f"${len(self.arguments)}::{type_name}"
+        return self._bound[value, type_name]
 
     def statement(self, text: str) -> str:
         """``text`` with the choices that its parts ask for."""
@@ -89,22 +95,22 @@ class Sql:
                 return f"({self.test(of, key, batch)}) IS NOT TRUE"
             case HasPair():
                 pair = self._alias()
-                found = f"{pair}.object_pk = {key}{self._pair(condition, pair)}"
+                found = f"{pair}.object_pk = {key}{self._pair(condition, pair, listed=False)}"
                 return f"EXISTS (SELECT FROM object_pairs {pair} WHERE {found} OFFSET 0)"
             case HasObjectId(object_ids):
-                wanted = self.bind(list(object_ids), "text[]")
+                wanted = self.bind(object_ids, "text[]")
                 return (
                     f"{key} IN (SELECT id FROM objects WHERE tenant_id = {self.tenant} AND object_id = ANY({wanted}))"
                 )
             case HasKey(keys):
-                return f"{key} = ANY({self.bind(list(keys), 'bigint[]')})"
+                return f"{key} = ANY({self.bind(keys, 'bigint[]')})"
             case InBatch(batch_id):
                 wanted = self.bind(batch_id, "text")
                 return f"{batch} = (SELECT id FROM batches WHERE tenant_id = {self.tenant} AND batch_id = {wanted})"
             case InOuterBatch(expression):
                 return f"{batch} = {expression}"
             case HasBatchId(batch_ids):
-                wanted = self.bind(list(batch_ids), "text[]")
+                wanted = self.bind(batch_ids, "text[]")
                 return (
                     f"{batch} IN (SELECT id FROM batches WHERE tenant_id = {self.tenant} AND batch_id = ANY({wanted}))"
                 )
@@ -118,38 +124,44 @@ class Sql:
     def _has_object(self, driving: Condition, others: Condition, chosen: str, batch: str) -> str:
         assert isinstance(driving, HasPair)  # noqa: S101 -- batches are filtered by pairs only
         pair = self._alias()
-        wanted = f"{pair}.batch_pk = {batch}{self._pair(driving, pair)}"
+        wanted = f"{pair}.batch_pk = {batch}{self._pair(driving, pair, listed=False)}"
         found = f"SELECT FROM object_pairs {pair} WHERE {wanted} AND {self.test(others, f'{pair}.object_pk', 'null')}"
         return f"({chosen} AND EXISTS ({found} OFFSET 0))"
 
-    def _pair(self, condition: HasPair, pair: str, value: str | None = None) -> str:
+    def _pair(self, condition: HasPair, pair: str, value: str | None = None, *, listed: bool = True) -> str:
         """The condition on one row of ``object_pairs``, to go on after its tenant, batch or object is given.
 
-        One of the three, not two: the index that begins with it is then the only one that fits. ``value`` replaces the
-        bound value of an Equals.
+        One of the three, not two: the index that begins with it is then the only one that fits. It is no list of a
+        tenant's where the batch or the object is given; what these indexes do not order by is then an expression, which
+        no index has. ``value`` replaces the bound value of an Equals.
         """
         parts = [""]
+        column = f"{pair}.value" if listed or condition.key is not None else f"({pair}.value || '')"
         if condition.key is not None:
             parts.append(f"{pair}.key = {self.bind(condition.key, 'text')}")
         match condition.test:
             case Equals(wanted):
-                parts.append(f"{pair}.value = {value or self.bind(indexed(wanted), 'text')}")
+                parts.append(f"{column} = {value or self.bind(indexed(wanted), 'text')}")
             case OneOf(values):
-                parts.append(f"{pair}.value = ANY({self.bind([indexed(v) for v in values], 'text[]')})")
+                parts.append(f"{column} = ANY({self._values(values)})")
             case StartsWith(prefix):
-                parts += self._prefix(prefix, pair)
+                parts += self._prefix(prefix, pair, column)
             case Compares(operator, number):
-                parts.append(f"{pair}.number {operator} {self.bind(number, 'double precision')}")
+                number_ = f"{pair}.number" if listed else f"({pair}.number + 0)"
+                parts.append(f"{number_} {operator} {self.bind(number, 'double precision')}")
             case None:
                 pass
         return " AND ".join(parts)
 
-    def _prefix(self, prefix: str, pair: str) -> Iterator[str]:
+    def _values(self, values: tuple[str, ...]) -> str:
+        return self.bind(tuple(sorted({indexed(value) for value in values})), "text[]")
+
+    def _prefix(self, prefix: str, pair: str, column: str) -> Iterator[str]:
         head = prefix[:HEAD_CHARACTERS]
         if head:
-            yield f"{pair}.value >= {self.bind(head, 'text')}"
+            yield f"{column} >= {self.bind(head, 'text')}"
             if (end := after_prefix(head)) is not None:
-                yield f"{pair}.value < {self.bind(end, 'text')}"
+                yield f"{column} < {self.bind(end, 'text')}"
         if len(prefix) > HEAD_CHARACTERS:  # the index knows the head only: ask the truth
             whole = self.bind(prefix, "text")
             yield (
@@ -180,32 +192,43 @@ class Sql:
             test = self.test(All((driving, others)), "o.id", "o.batch_pk")
             tests = f"o.tenant_id = {self.tenant} AND {test} AND {narrow('o.id')}"
             return f"SELECT o.id AS object_pk FROM objects o WHERE {tests} {end}"
-        pair = self._alias()
-        key = f"{pair}.object_pk"
-        where, others = self._begin(others, pair)
-        rest = f"{self.test(others, key, f'{pair}.batch_pk')} AND {narrow(key)} {end}"
         # An object has a pair once, but may have several of a key or of a value.
-        distinct = "" if driving.key is not None and isinstance(driving.test, Equals | OneOf) else "DISTINCT "
-        if isinstance(driving.test, OneOf):  # one ordered index range per value, however many values
-            one = where + self._pair(HasPair(driving.key, Equals("")), pair, value="w.value")
-            return (
-                f"SELECT DISTINCT object_pk FROM {self._values(driving.test)} CROSS JOIN LATERAL"
-                f" (SELECT {distinct}{key} FROM object_pairs {pair} WHERE {one} AND {rest}) AS l {end}"
-            )
-        return f"SELECT {distinct}{key} FROM object_pairs {pair} WHERE {where}{self._pair(driving, pair)} AND {rest}"
-
-    def _values(self, test: OneOf) -> str:
-        values = self.bind(sorted({indexed(value) for value in test.values}), "text[]")
-        return f"unnest({values}) AS w (value)"
-
-    def _begin(self, others: Condition, pair: str) -> tuple[str, Condition]:
-        """What an index of pairs begins with, the batch if there is one or the tenant, and what is left to test."""
+        once = driving.key is not None and isinstance(driving.test, Equals | OneOf)
         parts = _flat(others)
-        for part in parts:
-            if isinstance(part, InBatch | InOuterBatch):
-                rest = All(tuple(one for one in parts if one is not part))
-                return self.test(part, "null", f"{pair}.batch_pk"), rest
-        return f"{pair}.tenant_id = {self.tenant}", others
+        batch = next((part for part in parts if isinstance(part, InBatch | InOuterBatch)), None)
+        if batch is None:
+            pair = self._alias()
+            begin = f"{pair}.tenant_id = {self.tenant}"
+        else:
+            others = All(tuple(part for part in parts if part is not batch))
+            if not once:
+                return self._unordered(batch, driving, others, narrow, end)
+            pair = self._alias()
+            begin = self.test(batch, "null", f"{pair}.batch_pk")
+        key = f"{pair}.object_pk"
+        select = f"SELECT {'' if once else 'DISTINCT '}{key} FROM object_pairs {pair} WHERE {begin}"
+        rest = f"{self.test(others, key, f'{pair}.batch_pk')} AND {narrow(key)} {end}"
+        if isinstance(driving.test, OneOf):  # one ordered index range per value, however many values
+            one = self._pair(HasPair(driving.key, Equals("")), pair, value="w.value")
+            values = self._unnested(driving.test)
+            return f"SELECT DISTINCT object_pk FROM {values} CROSS JOIN LATERAL ({select}{one} AND {rest}) AS l {end}"
+        return f"{select}{self._pair(driving, pair)} AND {rest}"
+
+    def _unordered(self, batch: Condition, driving: HasPair, others: Condition, narrow: Narrow, end: str) -> str:
+        """Of a batch's pairs with a range of values no index is in key order: they are found first, then put in order.
+
+        All in one, the planner may follow some index in key order instead, past the pairs of everybody.
+        """
+        pair, found = self._alias(), self._alias()
+        begin = self.test(batch, "null", f"{pair}.batch_pk")
+        where = f"{begin}{self._pair(driving, pair, listed=False)} AND {narrow(f'({pair}.object_pk + 0)')}"
+        order = end.partition(" LIMIT ")[0]  # inside, so that only as many are tested as the page takes
+        listed = f"SELECT DISTINCT object_pk, batch_pk FROM object_pairs {pair} WHERE {where} {order} OFFSET 0"
+        test = self.test(others, f"{found}.object_pk", f"{found}.batch_pk")
+        return f"SELECT object_pk FROM ({listed}) AS {found} WHERE {test} {end}"
+
+    def _unnested(self, test: OneOf) -> str:
+        return f"unnest({self._values(test.values)}) AS w (value)"
 
     # -- what drives ---------------------------------------------------------------------------------------------
 
@@ -238,7 +261,7 @@ class Sql:
         if isinstance(condition.test, OneOf):
             one = self._pair(HasPair(condition.key, Equals("")), pair, value="w.value")
             reach = f"max((SELECT {pair}.object_pk {begin}{one} {hundredth}))"
-            return f"(SELECT coalesce({reach}, 0) FROM {self._values(condition.test)})"
+            return f"(SELECT coalesce({reach}, 0) FROM {self._unnested(condition.test)})"
         found = begin + self._pair(condition, pair)
         if condition.test is None or isinstance(condition.test, Equals):
             return f"coalesce((SELECT {pair}.object_pk {found} {hundredth}), 0)"

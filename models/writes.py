@@ -105,7 +105,7 @@ async def delete_objects(scope: Scope, object_ids: Sequence[str]) -> None:
     """All or none: raises NotFound naming those that are not there (any more)."""
     async with database.transaction():
         sql = Sql(scope.tenant_id)
-        wanted = sql.bind(list(object_ids), "text[]")
+        wanted = sql.bind(tuple(object_ids), "text[]")
         rows = await database.fetch(
             f"DELETE FROM objects o WHERE o.tenant_id = {sql.tenant} AND o.object_id = ANY({wanted})"
             f" AND {sql.test(scope.within, 'o.id', 'o.batch_pk')} RETURNING o.object_id",

@@ -6,8 +6,7 @@ the 2,704 bytes a B-tree takes, equality stays exact. ``number`` is the value wh
 100 characters with an exponent of at most two digits, so that the cast can neither fail nor overflow.
 
 What an object has is asked by an index that begins with the object, what a batch has by one that begins with the batch,
-lists by those that begin with the tenant, so that a planner that knows nothing of the data yet has little to choose
-(PostgreSQL 18 can still skip-scan another one where a test names no key).
+lists by those that begin with the tenant, so that a planner that knows nothing of the data yet has little to choose.
 """
 
 SQL = [

@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -75,16 +76,30 @@ LINEAR: dict[str, Condition] = {
 }
 
 
+@dataclass(frozen=True)
+class Shared:
+    """A database whose statistics are of one tenant and a tiny one before it; a third came afterwards."""
+
+    url: str
+    tiny: Scope
+    new: Scope
+
+
 @pytest.fixture(scope="module")
-async def fresh() -> AsyncIterator[tuple[str, Scope]]:
-    """A database whose statistics are of one tenant, and the scope of another that came afterwards."""
+async def shared() -> Shared:
     url = await new_database()
     async with database.connected(database.config(url)):
         await database.fetch("ALTER TABLE object_pairs SET (autovacuum_enabled = off)")
         await database.fetch("ALTER TABLE objects SET (autovacuum_enabled = off)")
+        tiny = await fill(BATCHES, "all")
         await fill(3_000, "old")
         await database.fetch("ANALYZE")
-        yield url, await fill(OBJECTS, "all")
+        return Shared(url, tiny, await fill(OBJECTS, "all"))
+
+
+@pytest.fixture
+def fresh(shared: Shared) -> tuple[str, Scope]:
+    return shared.url, shared.new
 
 
 async def fill(count: int, value: str) -> Scope:
@@ -168,6 +183,32 @@ async def test_nested_pages_read_as_much_as_they_show(fresh: tuple[str, Scope]) 
     for condition in (Everything(), A, All((A, B)), All((A, RARE))):
         read = reads.objects_of_batches(scope, batches, condition, Bounds(10))
         assert await blocks_read(url, read) < 800 * BATCHES
+
+
+# No index orders them by key: the planner would rather walk everybody's newest pairs than sort those of a batch.
+UNORDERED: dict[str, Condition] = {
+    "range of any key": HasPair(None, Compares("<", 1e9)),
+    "prefix of any key": HasPair(None, StartsWith("a")),
+    "values of any key": HasPair(None, OneOf(("all", "1", "2"))),
+    "range": HasPair("n", Compares("<", 1e9)),
+    "no range of any key": HasPair(None, Compares(">", 1e9)),
+    "key": HasPair("a", None),
+    "range and prefix of any key": All((HasPair(None, StartsWith("a")), HasPair("n", Compares("<", 1e9)))),
+}
+
+
+@pytest.mark.parametrize("name", UNORDERED)
+async def test_what_is_asked_of_a_batch_reads_no_other_tenants_pairs(shared: Shared, name: str) -> None:
+    condition = UNORDERED[name]
+    async with database.connected(database.config(shared.url)):
+        batches = [row["id"] for row in (await reads.batches(shared.tiny, Everything(), Bounds(BATCHES))).rows]
+    nested = reads.objects_of_batches(shared.tiny, batches, condition, Bounds(1))
+    assert await blocks_read(shared.url, nested) < 40 * BATCHES
+    assert await blocks_read(shared.url, reads.batches(shared.tiny, HasObject(condition), Bounds(10))) < 40 * BATCHES
+    one = reads.objects(shared.tiny, All((condition, InBatch("batch1"))), Bounds(1))
+    assert await blocks_read(shared.url, one) < 40
+    tested = reads.objects(shared.tiny, All((A, Not(condition))), Bounds(1))
+    assert await blocks_read(shared.url, tested) < 40 * BATCHES
 
 
 async def test_facets_do_not_read_what_they_do_not_show(fresh: tuple[str, Scope]) -> None:
