@@ -7,7 +7,6 @@ schema is executed by graphql-core directly; its extensions are not run.
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import orjson
@@ -23,15 +22,15 @@ from graph import transport
 from graph.deadline import Deadline, End
 from graph.documents import Document, Documents
 from graph.errors import BAD_INPUT, MOST_ERRORS, RequestError, bad_request, field_errors, refusal, request_errors
-from graph.limits import QueryLimits
+from graph.executor import Executor
+from graph.limits import AnswerLimits, QueryLimits
+from graph.room import SMALL_BYTES, Room
 from graph.thread import in_thread
 from graph.transport import GRAPHQL_RESPONSE, HTML, JSON, Parameters, Request
 from models.errors import TimedOut
 from models.trace import RequestTrace, current
 
 _LARGE_BYTES = 64 * 1024  # above it, coercing the variables can take more than a few milliseconds
-_HUGE_BYTES = 512 * 1024  # above it, a request takes its turn: decoded, it is some 15 times as large
-_HUGE_AT_ONCE = 2
 _LONGEST_LOGGED_NAME = 100
 _HEADERS = {
     media_type: [(b"content-type", f"{media_type}; charset=utf-8".encode()), (b"cache-control", b"no-store")]
@@ -58,6 +57,7 @@ class GraphQLEndpoint:
         schema: strawberry.Schema,
         *,
         limits: QueryLimits,
+        answer_limits: AnswerLimits,
         introspection: bool,
         request_timeout_seconds: float,
         max_body_bytes: int,
@@ -66,14 +66,14 @@ class GraphQLEndpoint:
         page: Callable[[requests.Request], Response],
     ) -> None:
         self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema
-        self._executor_class = schema.execution_context_class
+        self._answer_limits = answer_limits
         self._documents = Documents(self._schema, limits, introspection=introspection)
         self._introspection = introspection
         self._timeout_seconds = request_timeout_seconds
         self._max_body_bytes = max_body_bytes
         self._authenticate = authenticate
         self._make_context = make_context
-        self._huge = asyncio.Semaphore(_HUGE_AT_ONCE)
+        self._room = Room(max_body_bytes)
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,6 +91,11 @@ class GraphQLEndpoint:
                 answer = _refused(error, media_type)
             except ClientDisconnect:
                 return
+            except asyncio.CancelledError as error:
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
+                # Not of this task but of one it waited for: somebody must answer.
+                answer = _refused(refusal(RuntimeError(repr(error)), trace.request_id), media_type)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is masked and logged in one place
                 answer = _refused(refusal(error, trace.request_id), media_type)
         if deadline.end is End.GONE:
@@ -112,9 +117,10 @@ class GraphQLEndpoint:
             parameters = transport.from_query_string(request.scope["query_string"])
             return await self._answer(parameters, request.method, viewer, trace)
         request.check_content()
-        body = await request.body(self._max_body_bytes)
-        deadline.listen(request.receive)
-        async with self._huge if len(body) > _HUGE_BYTES else nullcontext():
+        length = request.length(self._max_body_bytes)
+        async with self._room.taken(viewer.tenant_id, length):
+            body = await request.body(length)
+            deadline.listen(request.receive)
             return await self._answer(transport.from_body(body), request.method, viewer, trace)
 
     async def _answer(self, parameters: Parameters, method: str, viewer: Viewer, trace: RequestTrace) -> bytes:
@@ -125,7 +131,7 @@ class GraphQLEndpoint:
         operation = document.operation(parameters.operation_name)
         if operation.name:
             trace.operation_name = operation.name.value[:_LONGEST_LOGGED_NAME]
-        _check_allowed(operation, method)
+        _check_allowed(operation, method, parameters.size)
         result = await self._execute(document, parameters, self._make_context(viewer))
         answer: dict[str, Any] = {"errors": field_errors(result.errors, trace.request_id)} if result.errors else {}
         answer["data"] = result.data
@@ -135,7 +141,7 @@ class GraphQLEndpoint:
         """Raises RequestError if the variables are not what the operation declares."""
 
         def prepare() -> Any:
-            return self._executor_class.build(
+            return Executor.build(
                 self._schema,
                 document.node,
                 context_value=context,
@@ -143,7 +149,7 @@ class GraphQLEndpoint:
                 operation_name=parameters.operation_name,
                 max_coercion_errors=MOST_ERRORS - 1,
                 hide_suggestions=not self._introspection,
-                operation_extensions=parameters.extensions,
+                answer_limits=self._answer_limits,
             )
 
         executor = await in_thread(prepare) if parameters.size > _LARGE_BYTES else prepare()
@@ -157,11 +163,13 @@ def _prefers_page(request: Request, accept: str | None) -> bool:
     return transport.accepted(accept, JSON, GRAPHQL_RESPONSE, HTML) == HTML and not request.has_parameter(b"query")
 
 
-def _check_allowed(operation: OperationDefinitionNode, method: str) -> None:
+def _check_allowed(operation: OperationDefinitionNode, method: str, size: int) -> None:
     if operation.operation is OperationType.SUBSCRIPTION:
         raise bad_request("There are no subscriptions.", None)
     if method == "GET" and operation.operation is not OperationType.QUERY:
         raise bad_request("A mutation needs the method POST.", 405, allow="POST")
+    if size > SMALL_BYTES and operation.operation is not OperationType.MUTATION:
+        raise bad_request(f"A query has at most {SMALL_BYTES:,} bytes; mutations may have more.", 413)
 
 
 def _refused(error: RequestError, media_type: str | None) -> _Answer:

@@ -36,6 +36,14 @@ class QueryLimits:
     tokens: int = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerLimits:
+    """The most that one answer may have, counted while it is made."""
+
+    values: int = 250_000
+    characters: int = 32_000_000  # of all values that are text
+
+
 @dataclass(slots=True)
 class Size:
     """Of an operation or fragment. The depth of introspection is the schema's, not the data's, and counts as one."""
@@ -90,7 +98,8 @@ def too_complex(limit: str, maximum: int, amount: int | None = None) -> TooCompl
     """``amount`` is None where counting stopped at the maximum."""
     name = limit.replace("_", " ")
     if amount is None:
-        return TooComplex(f"The operation is too large: more than {maximum:,} {name}.", limit=limit, maximum=maximum)
+        message = f"It is too large: more than {maximum:,} {name}. Ask for less at once."
+        return TooComplex(message, limit=limit, maximum=maximum)
     message = f"The operation is too large: {name} {amount:,}, at most {maximum:,} is allowed."
     return TooComplex(message, limit=limit, maximum=maximum, amount=amount)
 

@@ -1,5 +1,6 @@
 """The HTTP side of a GraphQL request: which answer it accepts, and its parameters."""
 
+import asyncio
 import gc
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,11 +12,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from graph.errors import RequestError, bad_request
+from graph.room import SMALL_BYTES
 
 JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 HTML = "text/html"
 
+_BODY_SECONDS = 30
 _LONGEST_ACCEPT = 1_000  # characters that are looked at; browsers send about a hundred
 _UTF_8 = ("utf-8", "utf8")
 
@@ -75,14 +78,28 @@ class Request:
         if self.header(b"content-encoding") not in (None, "", "identity"):
             raise bad_request("The request must not be compressed.", 415, accept_encoding="identity")
 
-    async def body(self, most_bytes: int) -> bytes:
-        """Raises RequestError (413) as soon as it is known to be longer, and ClientDisconnect.
+    def length(self, most_bytes: int) -> int:
+        """Of the body. Raises RequestError: 413 if it is longer, 411 if it is not declared and may be large.
 
         Starlette's max_body_size is of no use here: it replaces every answer to a long request by plain text.
         """
-        declared = self._headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared[:20]) > most_bytes:
+        declared = self._headers.get(b"content-length")
+        if declared is None:
+            return min(SMALL_BYTES, most_bytes)
+        if not declared.isdigit() or int(declared[:20]) > most_bytes:
             raise _too_large(most_bytes)
+        return int(declared)
+
+    async def body(self, most_bytes: int) -> bytes:
+        """Raises RequestError when it is longer than that (413) or takes too long (408), and ClientDisconnect."""
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                return await self._body(most_bytes)
+        except TimeoutError:
+            message = f"The body did not arrive within {_BODY_SECONDS} seconds."
+            raise bad_request(message, 408, connection="close") from None
+
+    async def _body(self, most_bytes: int) -> bytes:
         chunks: list[bytes] = []
         size, more = 0, True
         while more:
@@ -93,6 +110,8 @@ class Request:
             more = message.get("more_body", False)
             size += len(chunks[-1])
             if size > most_bytes:
+                if most_bytes == SMALL_BYTES and b"content-length" not in self._headers:
+                    raise bad_request(f"A body of more than {most_bytes:,} bytes needs the header Content-Length.", 411)
                 raise _too_large(most_bytes)
         return b"".join(chunks)
 

@@ -9,10 +9,16 @@ from typing import Any
 
 import asyncpg
 from tortoise.backends.asyncpg.client import AsyncpgDBClient, TransactionWrapper
-from tortoise.backends.base.client import NestedTransactionContext, TransactionalDBClient, TransactionContextPooled
+from tortoise.backends.base.client import (
+    NestedTransactionContext,
+    PoolConnectionWrapper,
+    TransactionalDBClient,
+    TransactionContextPooled,
+)
 from tortoise.connection import get_connections
 
 from models import trace
+from models.turns import Tenants, Turns
 
 _TRANSACTION_CONTROL = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
 
@@ -52,17 +58,43 @@ class TransactionClient(TransactionWrapper):
         return NestedTransactionContext(TransactionClient(self))
 
 
+class PooledConnection(PoolConnectionWrapper[Any]):
+    """Waits for the request's turn first."""
+
+    __slots__ = ("_turns",)
+
+    async def __aenter__(self) -> Any:
+        self._turns = await trace.take_turn()
+        try:
+            return await super().__aenter__()
+        except BaseException:
+            if self._turns is not None:
+                self._turns.give_back()
+            raise
+
+    async def __aexit__(self, *error: object) -> None:
+        try:
+            await super().__aexit__(*error)
+        finally:
+            if self._turns is not None:
+                self._turns.give_back()
+
+
 class Transaction(TransactionContextPooled):
-    """Gives the connection back whenever it fails or is cancelled.
+    """Waits for the request's turn first, and gives the connection back whenever it fails or is cancelled.
 
     Tortoise's own context loses it from the pool for good when that happens at BEGIN, and graphql-core cancels sibling
     resolvers whenever a non-null one fails, so that ordinary requests emptied the pool.
     """
 
+    _turns: Turns | None = None
+
     async def __aenter__(self) -> TransactionalDBClient:
+        self._turns = await trace.take_turn()
         try:
             return await super().__aenter__()
         except BaseException:
+            self._give_turn_back()
             connection = self.client._connection
             if connection is not None:
                 self._forget()
@@ -74,15 +106,23 @@ class Transaction(TransactionContextPooled):
             raise
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._forget()
-        await super().__aexit__(kind, error, trace)
+        try:
+            await super().__aexit__(kind, error, traceback)
+        finally:
+            self._give_turn_back()
 
     def _forget(self) -> None:
         """Ends the task's use of this transaction. Tortoise does so last, and not at all when cancelled before."""
         get_connections().reset(self.token)
         self.token = None  # type: ignore[assignment]  # means: nothing to reset
+
+    def _give_turn_back(self) -> None:
+        if self._turns is not None:
+            self._turns.give_back()
+            self._turns = None
 
 
 async def _keep_session(connection: asyncpg.Connection) -> None:
@@ -109,11 +149,15 @@ class Client(AsyncpgDBClient):
     def __init__(self, dsn: str, **options: Any) -> None:
         super().__init__(**options)
         self.dsn = dsn
+        self.tenants = Tenants(options["maxsize"])
 
     async def create_pool(self, **options: Any) -> asyncpg.Pool:
         # Tortoise's own default for the port would be taken over the DSN's.
         named = {name: value for name, value in options.items() if value is not None and name != "port"}
         return await asyncpg.create_pool(self.dsn, connect=_connect, reset=_keep_session, **named)
+
+    def acquire_connection(self) -> PooledConnection:
+        return PooledConnection(self, self._pool_init_lock)
 
     def _in_transaction(self) -> Transaction:
         return Transaction(TransactionClient(self), self._pool_init_lock)

@@ -1,8 +1,9 @@
 """The connection to PostgreSQL: set-up, migrations, and the few verbs the SQL of this package is run with."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 from tortoise import Tortoise
@@ -12,6 +13,11 @@ from tortoise.context import TortoiseContext
 from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.schema_editor.asyncpg import AsyncpgSchemaEditor
 from tortoise.transactions import in_transaction
+
+from models.turns import Turns
+
+if TYPE_CHECKING:
+    from models.asyncpg_client import Client
 
 CONNECTION = "default"
 _APPS = {"models": {"models": ["models"], "migrations": "models.migrations", "default_connection": CONNECTION}}
@@ -86,9 +92,38 @@ async def migrate(url: str) -> list[str]:
     return applied
 
 
-def transaction() -> Any:
-    """``async with transaction() as client``: committed at the end, rolled back by any exception or cancellation."""
-    return in_transaction(CONNECTION)
+@asynccontextmanager
+async def transaction() -> AsyncIterator[BaseDBAsyncClient]:
+    """Committed at the end, rolled back by any exception or cancellation.
+
+    Inside ``one_transaction`` it is committed at the end of that.
+    """
+    async with AsyncExitStack() as stack:
+        yield await stack.enter_async_context(in_transaction(CONNECTION))
+        if (whole := _whole.get()) is not None:
+            whole.push_async_exit(stack.pop_all())
+
+
+@asynccontextmanager
+async def one_transaction() -> AsyncIterator[None]:
+    """Makes one transaction of those begun inside and of what is read after them; undone by any exception.
+
+    It begins with the first of them: what is done before holds no connection. They must be begun in the same task.
+    """
+    async with AsyncExitStack() as stack:
+        token = _whole.set(stack)
+        try:
+            yield
+        finally:
+            _whole.reset(token)
+
+
+_whole: ContextVar[AsyncExitStack | None] = ContextVar("one_transaction", default=None)
+
+
+def turns(tenant_id: int) -> Turns:
+    """What a request of the tenant has to wait for before it gets a connection."""
+    return cast("Client", _client()).tenants.turns(tenant_id)
 
 
 def _client() -> BaseDBAsyncClient:

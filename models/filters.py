@@ -4,6 +4,7 @@ Text is compared by code point (collation "C"), as Python does.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -130,6 +131,19 @@ Condition: TypeAlias = (
     | HasBatchId
     | HasObject
 )
+
+
+def every(parts: Iterable[Condition]) -> Condition:
+    """All of them, each once and without layers, so that what means the same in different words is often the same."""
+    flat: dict[Condition, None] = {}
+    for part in parts:
+        flat.update(dict.fromkeys(part.of if isinstance(part, All) else (part,)))
+    flat.pop(Everything(), None)
+    return next(iter(flat)) if len(flat) == 1 else All(tuple(flat)) if flat else Everything()
+
+
+def opposite(of: Condition) -> Condition:
+    return of.of if isinstance(of, Not) else Not(of)
 
 
 def indexed(value: str) -> str:

@@ -7,9 +7,9 @@ it lists the keys of all matching objects in key order, so that a page reads as 
 Which part of an AND drives, the statement finds out itself, by looking how far back the newest hundred of each list
 reach: the list that is thinnest there leads to the page in the fewest steps. The planner is not left to choose: its
 statistics know neither a new tenant nor a rare value, it takes both lists for one row each, and reads one of them again
-for every row of the other. So every test is a look-up of its own (OFFSET 0 sees to it), and what is asked of one object or
-batch hides from it the columns that other indexes have, lest it walk those (PostgreSQL 18 skips over a missing tenant).
-The time is linear at worst: in the list that drives, times the tests.
+for every row of the other. So every test is a look-up of its own (OFFSET 0 sees to it), and what is asked of one object
+or batch hides from it the columns that other indexes have, lest it walk those (PostgreSQL 18 skips over a missing
+tenant). The time is linear at worst: in the list that drives, times the tests.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -194,25 +194,25 @@ class Sql:
             return f"SELECT o.id AS object_pk FROM objects o WHERE {tests} {end}"
         # An object has a pair once, but may have several of a key or of a value.
         once = driving.key is not None and isinstance(driving.test, Equals | OneOf)
-        parts = _flat(others)
-        batch = next((part for part in parts if isinstance(part, InBatch | InOuterBatch)), None)
+        rest = _flat(others)
+        batch = next((part for part in rest if isinstance(part, InBatch | InOuterBatch)), None)
         if batch is None:
             pair = self._alias()
             begin = f"{pair}.tenant_id = {self.tenant}"
         else:
-            others = All(tuple(part for part in parts if part is not batch))
+            others = All(tuple(part for part in rest if part is not batch))
             if not once:
                 return self._unordered(batch, driving, others, narrow, end)
             pair = self._alias()
             begin = self.test(batch, "null", f"{pair}.batch_pk")
         key = f"{pair}.object_pk"
         select = f"SELECT {'' if once else 'DISTINCT '}{key} FROM object_pairs {pair} WHERE {begin}"
-        rest = f"{self.test(others, key, f'{pair}.batch_pk')} AND {narrow(key)} {end}"
+        tests = f"{self.test(others, key, f'{pair}.batch_pk')} AND {narrow(key)} {end}"
         if isinstance(driving.test, OneOf):  # one ordered index range per value, however many values
             one = self._pair(HasPair(driving.key, Equals("")), pair, value="w.value")
             values = self._unnested(driving.test)
-            return f"SELECT DISTINCT object_pk FROM {values} CROSS JOIN LATERAL ({select}{one} AND {rest}) AS l {end}"
-        return f"{select}{self._pair(driving, pair)} AND {rest}"
+            return f"SELECT DISTINCT object_pk FROM {values} CROSS JOIN LATERAL ({select}{one} AND {tests}) AS l {end}"
+        return f"{select}{self._pair(driving, pair)} AND {tests}"
 
     def _unordered(self, batch: Condition, driving: HasPair, others: Condition, narrow: Narrow, end: str) -> str:
         """Of a batch's pairs with a range of values no index is in key order: they are found first, then put in order.

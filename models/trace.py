@@ -3,6 +3,8 @@
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from models.turns import Turns
+
 
 @dataclass(slots=True)
 class RequestTrace:
@@ -10,6 +12,7 @@ class RequestTrace:
     operation_name: str | None = None
     key_id: str | None = None  # the public part of the API key
     statements: int = 0  # SQL statements, transaction control not counted
+    turns: Turns | None = None  # at the database, as soon as its tenant is known
 
 
 current: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
@@ -18,3 +21,12 @@ current: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=N
 def count_statement() -> None:
     if (trace := current.get()) is not None:
         trace.statements += 1
+
+
+async def take_turn() -> Turns | None:
+    """To be given back, if there is one: what nobody asked for by a request waits for none."""
+    trace = current.get()
+    if trace is None or trace.turns is None:
+        return None
+    await trace.turns.take()
+    return trace.turns

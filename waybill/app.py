@@ -13,9 +13,10 @@ from access.credentials import authenticate
 from access.policy import Viewer
 from graph.context import Context, InputLimits
 from graph.endpoint import GraphQLEndpoint
-from graph.limits import QueryLimits
+from graph.limits import AnswerLimits, QueryLimits
 from graph.schema import schema
 from models import database
+from models.trace import current
 from waybill.graphiql import GraphiqlAssets, graphiql_page
 from waybill.health import healthz, readyz
 from waybill.logs import RequestLog
@@ -36,6 +37,8 @@ def create_app(settings: Settings, *, graphiql_key: str | None = None) -> Starle
     )
 
     def make_context(viewer: Viewer) -> Context:
+        if (trace := current.get()) is not None:
+            trace.turns = database.turns(viewer.tenant_id)
         return Context(viewer, limits)
 
     endpoint = GraphQLEndpoint(
@@ -48,6 +51,7 @@ def create_app(settings: Settings, *, graphiql_key: str | None = None) -> Starle
             directives=settings.max_query_directives,
             tokens=settings.max_query_tokens,
         ),
+        answer_limits=AnswerLimits(settings.max_answer_values, settings.max_answer_characters),
         introspection=settings.introspection,
         request_timeout_seconds=settings.request_timeout_seconds,
         max_body_bytes=settings.max_body_bytes,

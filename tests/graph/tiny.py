@@ -20,7 +20,7 @@ from strawberry.schema.config import StrawberryConfig
 from access.policy import Viewer
 from graph.coercion import build_inputs
 from graph.endpoint import GraphQLEndpoint
-from graph.limits import QueryLimits
+from graph.limits import AnswerLimits, QueryLimits
 from models import AccessLevel, Role
 from models.errors import NotFound, Unauthenticated, Unavailable
 from models.trace import current
@@ -116,17 +116,6 @@ class Query:
         return "waited"
 
     @strawberry.field
-    async def company(self) -> int:
-        """How many requests for it are under way at once."""
-        global companions  # noqa: PLW0603 - of all requests
-        companions += 1
-        try:
-            await asyncio.sleep(0.05)
-            return companions
-        finally:
-            companions -= 1
-
-    @strawberry.field
     def raises(self, error: str) -> str | None:
         raise {
             "known": NotFound("no such thing", id="x"),
@@ -151,6 +140,17 @@ class Query:
 
 @strawberry.type
 class Mutation:
+    @strawberry.mutation
+    async def company(self) -> int:
+        """How many requests for it are under way at once."""
+        global companions  # noqa: PLW0603 - of all requests
+        companions += 1
+        try:
+            await asyncio.sleep(0.05)
+            return companions
+        finally:
+            companions -= 1
+
     @strawberry.mutation
     async def change(self) -> str:
         return "changed"
@@ -189,6 +189,7 @@ class Tiny:
         self,
         *,
         limits: QueryLimits = QueryLimits(),  # noqa: B008 - frozen
+        answer_limits: AnswerLimits = AnswerLimits(),  # noqa: B008 - frozen
         introspection: bool = True,
         timeout_seconds: float = 60,
         max_body_bytes: int = 1_000_000,
@@ -198,6 +199,7 @@ class Tiny:
         self.endpoint = GraphQLEndpoint(
             schema,
             limits=limits,
+            answer_limits=answer_limits,
             introspection=introspection,
             request_timeout_seconds=timeout_seconds,
             max_body_bytes=max_body_bytes,
@@ -230,6 +232,10 @@ class Tiny:
     async def get(self, accept: str | None = None, **parameters: str) -> httpx.Response:
         async with self.client() as client:
             return await client.get("/graphql", params=parameters, headers={"accept": accept} if accept else {})
+
+
+def message(answer: httpx.Response) -> str:
+    return str(answer.json()["errors"][0]["message"])
 
 
 def code(answer: httpx.Response) -> str:

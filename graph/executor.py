@@ -1,0 +1,197 @@
+"""graphql-core's executor with what a service needs: mutations that are kept or undone whole, bounded answers, and
+other requests served meanwhile.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import FieldNode, GraphQLField, GraphQLLeafType, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
+from graphql.execution.collect_fields import FieldDetails, FieldDetailsList, GroupedFieldSet
+from graphql.execution.values import get_argument_values
+from graphql.pyutils import Path, gather_with_cancel
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from graph.limits import AnswerLimits, too_complex
+from models import database
+
+_PORTION = 10  # items of a list that are completed at once
+_LONGEST_SECONDS = 0.005  # that a request works before it lets others work
+
+
+@dataclass(slots=True)
+class _Field:
+    """What is the same wherever a field of the document is executed, however many objects have it."""
+
+    definition: GraphQLField
+    nodes: list[FieldNode]
+    arguments: Mapping[str, Any] | None = None
+
+
+class _UndoneError(Exception):
+    pass
+
+
+class Executor(StrawberryGraphQLCoreExecutionContext):
+    def __init__(self, *arguments: Any, answer_limits: AnswerLimits, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._limits = answer_limits
+        self._values = 0
+        self._characters = 0
+        self._fields: dict[int, _Field] = {}
+        self._working_since = time.perf_counter()
+        self._turn = asyncio.Lock()
+
+    # -- mutations -----------------------------------------------------------------------------------------------
+
+    async def execute_fields_serially(  # type: ignore[override]  # None is what a null that nothing contains leaves
+        self,
+        parent_type: GraphQLObjectType,
+        source_value: Any,
+        path: Path | None,
+        grouped_field_set: GroupedFieldSet,
+        position_context: Any,
+    ) -> dict[str, Any] | None:
+        """Each mutation with all that is selected of its payload is one transaction.
+
+        An error anywhere below a mutation undoes it and leaves its field, which is non-null, and so the answer, without
+        data; those before it stay, those after it are not begun.
+        """
+        results: dict[str, Any] = {}
+        for name, details in grouped_field_set.items():
+            field_path = Path(path, name, parent_type.name)
+            try:
+                results[name] = await self._mutate(parent_type, source_value, details, field_path, position_context)
+            except _UndoneError:
+                return None
+        return results
+
+    async def _mutate(self, parent_type: GraphQLObjectType, *arguments: Any) -> Any:
+        errors = self.collected_errors.errors
+        before = len(errors)
+        async with database.one_transaction():
+            value = self.execute_field(parent_type, *arguments)
+            if self.is_awaitable(value):
+                value = await value
+            if len(errors) > before:
+                raise _UndoneError
+        return value
+
+    # -- fields --------------------------------------------------------------------------------------------------
+
+    def execute_field(
+        self,
+        parent_type: GraphQLObjectType,
+        source: Any,
+        field_details_list: FieldDetailsList,
+        path: Path,
+        position_context: Any,
+    ) -> Any:
+        """As graphql-core's, but the arguments are coerced once, not for each of a thousand objects."""
+        field = self._fields.get(id(field_details_list)) or self._field(parent_type, field_details_list)
+        definition = field.definition
+        info = self.build_resolve_info(definition, field.nodes, parent_type, path)
+        try:
+            if field.arguments is None:
+                field.arguments = self._arguments(definition, field_details_list[0])
+            result = (definition.resolve or self.field_resolver)(source, info, **field.arguments)
+            if self.is_awaitable(result):
+                return self.complete_awaitable_value(
+                    definition.type, field_details_list, info, path, result, position_context
+                )
+            completed = self.complete_value(definition.type, field_details_list, info, path, result, position_context)
+            if self.is_awaitable(completed):
+                return self._settled(completed, definition.type, field_details_list, path)
+        except Exception as error:  # noqa: BLE001 - whatever a resolver raises is an error of its field
+            self.handle_field_error(error, definition.type, field_details_list, path)
+            return None
+        return completed
+
+    def _field(self, parent_type: GraphQLObjectType, details: FieldDetailsList) -> _Field:
+        definition = self.schema.get_field(parent_type, details[0].node.name.value)
+        assert definition is not None  # noqa: S101 - the document was validated
+        field = _Field(definition, [one.node for one in details])
+        self._fields[id(details)] = field  # the executor keeps the list, so that its id stays its own
+        return field
+
+    def _arguments(self, definition: GraphQLField, details: FieldDetails) -> Mapping[str, Any]:
+        if not definition.args:
+            return {}
+        return get_argument_values(
+            definition, details.node, self.variable_values, details.fragment_variable_values, self.hide_suggestions
+        )
+
+    async def _settled(self, completed: Any, type_: GraphQLOutputType, details: FieldDetailsList, path: Path) -> Any:
+        try:
+            return await completed
+        except Exception as error:  # noqa: BLE001 - whatever a resolver raises is an error of its field
+            self.handle_field_error(error, type_, details, path)
+            return None
+
+    # -- bounded answers -----------------------------------------------------------------------------------------
+
+    def complete_leaf_value(self, return_type: GraphQLLeafType, result: Any) -> Any:  # type: ignore[override]
+        """Raises TooComplex where the answer becomes too large, whatever multiplied it: lists, aliases, long texts."""
+        value = super().complete_leaf_value(return_type, result)
+        self._values += 1
+        if self._values > self._limits.values:
+            raise too_complex("values", self._limits.values)
+        if isinstance(value, str):
+            self._characters += len(value)
+            if self._characters > self._limits.characters:
+                raise too_complex("characters", self._limits.characters)
+        return value
+
+    # -- other requests meanwhile --------------------------------------------------------------------------------
+
+    def complete_iterable_value(
+        self,
+        item_type: GraphQLOutputType,
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        items: Iterable[Any],
+        position_context: Any,
+    ) -> Any:
+        if isinstance(items, list) and len(items) > _PORTION:
+            return self._complete_in_portions(item_type, field_details_list, info, path, items, position_context)
+        return super().complete_iterable_value(item_type, field_details_list, info, path, items, position_context)
+
+    async def _complete_in_portions(
+        self,
+        item_type: GraphQLOutputType,
+        details: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        items: list[Any],
+        position_context: Any,
+    ) -> list[Any]:
+        completed: list[Any] = []
+        pending: list[int] = []
+        for index, item in enumerate(items):
+            # Not once items wait for something: they are to begin together, so that it is asked for in one statement.
+            if index and index % _PORTION == 0 and not pending:
+                await self._pause()
+            item_path = path.add_key(index, None)
+            try:
+                if self.complete_list_item_value(
+                    item, completed, item_type, details, info, item_path, position_context
+                ):
+                    pending.append(index)
+            except Exception:
+                self.settle_in_background([completed[one] for one in pending])
+                raise
+        for index, value in zip(pending, await gather_with_cancel(*(completed[one] for one in pending)), strict=True):
+            completed[index] = value
+        return completed
+
+    async def _pause(self) -> None:
+        """Let other requests work when this one has for long, of all its tasks together."""
+        if time.perf_counter() - self._working_since < _LONGEST_SECONDS:
+            return
+        async with self._turn:  # one at a time, for all of them would go on in the same turn of the event loop
+            if time.perf_counter() - self._working_since > _LONGEST_SECONDS:
+                await asyncio.sleep(0)
+                self._working_since = time.perf_counter()
