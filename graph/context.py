@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias, TypeVar
 
@@ -12,11 +12,14 @@ from strawberry.dataloader import DataLoader
 from access.policy import Viewer, readable, readable_users
 from graph.limits import too_complex
 from models import people, reads
+from models.errors import BadInput
 from models.filters import Condition
-from models.pages import Bounds, Page, Row, Scope, bounds
+from models.pages import Bounds, Page, Row, Scope, bounds, digest
 
 K = TypeVar("K")
 G = TypeVar("G")
+
+_MOST_CHARACTERS = 300_000  # of one filter
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,36 @@ class InputLimits:
     max_rows_per_request: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Filter:
+    """What a list is filtered by. The same ``where`` of a document is the same filter of a request."""
+
+    condition: Condition
+    digest: bytes
+
+    @classmethod
+    def of(cls, condition: Condition) -> "Filter":
+        """Raises BadInput where so much text would be sent to the database again and again."""
+        text = repr(condition)  # of frozen dataclasses: equal conditions have equal ones
+        if len(text) > _MOST_CHARACTERS:
+            raise BadInput(f"The filter has more than {_MOST_CHARACTERS:,} characters: ask in parts.")
+        return cls(condition, digest(text))
+
+
 @dataclass(frozen=True)
 class NestedPage:
     """One batch's page among the same pages of its siblings."""
 
     batch_pk: int
-    where: Condition
+    filter: Filter
     bounds: Bounds
+    with_data: bool
 
 
 @dataclass(frozen=True)
 class NestedCount:
     batch_pk: int
-    where: Condition
+    filter: Filter
 
 
 @dataclass
@@ -53,6 +73,8 @@ class Context:
     viewer: Viewer
     limits: InputLimits
     rows: int = 0
+    filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
+    selected: dict[tuple[int, str], bool] = field(default_factory=dict)
 
     @cached_property
     def scope(self) -> Scope:
@@ -91,15 +113,18 @@ class Context:
 
     async def _load_pages(self, wanted: list[NestedPage]) -> Sequence[Page]:
         found: dict[NestedPage, Page] = {}
-        for (where, part), keys in _grouped({key: (key.where, key.bounds) for key in wanted}).items():
-            pages = await reads.objects_of_batches(self.scope, [key.batch_pk for key in keys], where, part)
+        groups = _grouped({key: (key.filter, key.bounds, key.with_data) for key in wanted})
+        for (listed, part, with_data), keys in groups.items():
+            batches = [key.batch_pk for key in keys]
+            pages = await reads.objects_of_batches(self.scope, batches, listed.condition, part, with_data=with_data)
             found.update((key, pages[key.batch_pk]) for key in keys)
         return [found[key] for key in wanted]
 
     async def _load_counts(self, wanted: list[NestedCount]) -> Sequence[int]:
         found: dict[NestedCount, int] = {}
-        for where, keys in _grouped({key: key.where for key in wanted}).items():
-            counts = await reads.count_objects_of_batches(self.scope, [key.batch_pk for key in keys], where)
+        for listed, keys in _grouped({key: key.filter for key in wanted}).items():
+            batches = [key.batch_pk for key in keys]
+            counts = await reads.count_objects_of_batches(self.scope, batches, listed.condition)
             found.update((key, counts[key.batch_pk]) for key in keys)
         return [found[key] for key in wanted]
 

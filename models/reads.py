@@ -7,27 +7,41 @@ from models.filters import All, Condition, HasObjectId, InOuterBatch
 from models.pages import Bounds, Page, Row, Scope
 from models.sql import Sql
 
+MOST_CHARACTERS = 64_000_000  # of data in one answer of the database
+
 _OBJECT = (
-    "o.id, o.object_id, o.data, o.updated_at, o.batch_pk, b.batch_id, b.created_by_id"
+    "o.id, o.object_id, {data} AS data, o.updated_at, o.batch_pk, b.batch_id, b.created_by_id"
     " FROM {source} JOIN objects o ON o.id = s.object_pk JOIN batches b ON b.id = o.batch_pk"
+)
+_NO_DATA = "'[]'::jsonb"
+# A hundred pages of a hundred objects of a megabyte: what goes beyond is null, and refused if it is asked for.
+_SOME_DATA = (
+    f"CASE WHEN sum(length(o.data::text)) OVER (ORDER BY o.id DESC ROWS UNBOUNDED PRECEDING) <= {MOST_CHARACTERS}"
+    " THEN o.data END"
 )
 
 
-async def objects(scope: Scope, where: Condition, bounds: Bounds) -> Page:
-    """One page of objects, newest first."""
+async def objects(scope: Scope, where: Condition, bounds: Bounds, *, with_data: bool = True) -> Page:
+    """One page of objects, newest first; ``data`` of each is empty unless it is asked for."""
     sql = Sql(scope.tenant_id)
     source = sql.source(All((scope.within, where)), bounds.narrow(sql), bounds.order("object_pk"))
-    text = f"SELECT {_OBJECT.format(source=f'({source}) AS s')} ORDER BY o.id {bounds.direction}"
-    return bounds.page(await _fetch(sql, text))
+    select = _OBJECT.format(data="o.data" if with_data else _NO_DATA, source=f"({source}) AS s")
+    return bounds.page(await _fetch(sql, f"SELECT {select} ORDER BY o.id {bounds.direction}"))
 
 
-async def objects_of_batches(scope: Scope, batches: Sequence[int], where: Condition, bounds: Bounds) -> dict[int, Page]:
-    """The same page of each of several batches (primary keys)."""
+async def objects_of_batches(
+    scope: Scope, batches: Sequence[int], where: Condition, bounds: Bounds, *, with_data: bool = True
+) -> dict[int, Page]:
+    """The same page of each of several batches (primary keys).
+
+    ``data`` is empty unless it is asked for, and null where all of them have more than MOST_CHARACTERS.
+    """
     sql = Sql(scope.tenant_id)
     outer = sql.bind(tuple(batches), "bigint[]")
     condition = All((scope.within, InOuterBatch("k.outer_pk"), where))
     source = sql.source(condition, bounds.narrow(sql), bounds.order("object_pk"))
-    select = _OBJECT.format(source=f"unnest({outer}) AS k (outer_pk) CROSS JOIN LATERAL ({source}) AS s")
+    lateral = f"unnest({outer}) AS k (outer_pk) CROSS JOIN LATERAL ({source}) AS s"
+    select = _OBJECT.format(data=_SOME_DATA if with_data else _NO_DATA, source=lateral)
     rows: dict[int, list[Row]] = {batch: [] for batch in batches}
     for row in await _fetch(sql, f"SELECT {select} ORDER BY o.id {bounds.direction}"):
         rows[row["batch_pk"]].append(row)

@@ -168,10 +168,9 @@ class _Call:
     async def copy_objects(self, tenant_id: int, batch: Row, objects: Sequence[NewObject]) -> Made:
         keys = ids.keys(self.now, self.number, len(objects))
         columns = ("id", "tenant_id", "batch_pk", "object_id", "data", "updated_at")
-        records = (
-            (key, tenant_id, batch["id"], one.object_id, one.data, self.now)
-            for key, one in zip(keys, objects, strict=True)
-        )
+        # In the order of their ids: two calls with the same ones wait for each other and do not deadlock.
+        ordered = sorted(zip(keys, objects, strict=True), key=lambda pair: pair[1].object_id)
+        records = ((key, tenant_id, batch["id"], one.object_id, one.data, self.now) for key, one in ordered)
         try:
             if objects:
                 await database.copy("objects", columns, records)

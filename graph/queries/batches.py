@@ -5,7 +5,7 @@ import strawberry
 from graph import lookups
 from graph.context import Info
 from graph.types.connection import Connection
-from graph.types.filters import BatchWhere, condition
+from graph.types.filters import BatchWhere, filter_of
 from graph.types.objects import Batch
 from models import pages, reads
 
@@ -26,11 +26,14 @@ class BatchQuery:
         before: str | None = None,
         where: BatchWhere | None = None,
     ) -> Connection[Batch]:
-        context, wanted = info.context, condition(where)
-        digest = pages.digest("batches", context.viewer.tenant_id, wanted)
+        context = info.context
+        wanted = filter_of(where, context)
+        digest = pages.digest("batches", context.viewer.tenant_id, wanted.digest)
         return Connection(
-            page=await reads.batches(context.scope, wanted, context.bounds(first, after, last, before, digest)),
+            page=await reads.batches(
+                context.scope, wanted.condition, context.bounds(first, after, last, before, digest)
+            ),
             digest=digest,
             make=Batch.of,
-            count=partial(reads.count_batches, context.scope, wanted),
+            count=partial(reads.count_batches, context.scope, wanted.condition),
         )

@@ -4,8 +4,9 @@ import strawberry
 
 from graph import lookups
 from graph.context import Info
+from graph.selection import selects
 from graph.types.connection import Connection
-from graph.types.filters import ObjectWhere, condition
+from graph.types.filters import ObjectWhere, filter_of
 from graph.types.objects import Object
 from models import pages, reads
 
@@ -26,11 +27,14 @@ class ObjectQuery:
         before: str | None = None,
         where: ObjectWhere | None = None,
     ) -> Connection[Object]:
-        context, wanted = info.context, condition(where)
-        digest = pages.digest("objects", context.viewer.tenant_id, wanted)
+        context = info.context
+        wanted = filter_of(where, context)
+        digest = pages.digest("objects", context.viewer.tenant_id, wanted.digest)
+        bounds = context.bounds(first, after, last, before, digest)
+        with_data = selects(info, "data")
         return Connection(
-            page=await reads.objects(context.scope, wanted, context.bounds(first, after, last, before, digest)),
+            page=await reads.objects(context.scope, wanted.condition, bounds, with_data=with_data),
             digest=digest,
             make=Object.of,
-            count=partial(reads.count_objects, context.scope, wanted),
+            count=partial(reads.count_objects, context.scope, wanted.condition),
         )

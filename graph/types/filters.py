@@ -5,11 +5,12 @@ from datetime import datetime
 
 import strawberry
 
+from graph.context import Context, Filter
 from models import filters
 from models.errors import BadInput
 from models.filters import Condition
 
-MOST_PREDICATES = 100
+MOST_PREDICATES = 50
 MOST_DEEP = 10
 MOST_LISTED = 1_000
 
@@ -66,7 +67,7 @@ class ObjectWhere:
     not_: "ObjectWhere | None" = strawberry.field(name="not", description="This does not hold.", default=None)
 
     def condition(self) -> Condition:
-        return filters.All(tuple(self._parts()))
+        return filters.every(self._parts())
 
     def _parts(self) -> Iterator[Condition]:
         yield from (pair.condition() for pair in self.data or ())
@@ -79,7 +80,7 @@ class ObjectWhere:
         if self.or_ is not None:
             yield filters.AnyOf(tuple(part.condition() for part in self.or_))
         if self.not_ is not None:
-            yield filters.Not(self.not_.condition())
+            yield filters.opposite(self.not_.condition())
 
 
 @strawberry.input(description="Which batches. All that is given must hold.")
@@ -96,14 +97,23 @@ class BatchWhere:
         if self.data:
             if len(self.data) > MOST_PREDICATES:
                 raise BadInput(f'"data" has {len(self.data)} entries; at most {MOST_PREDICATES} are allowed.')
-            parts.append(filters.HasObject(filters.All(tuple(pair.condition() for pair in self.data))))
+            parts.append(filters.HasObject(filters.every(pair.condition() for pair in self.data)))
         if self.batch_ids is not None:
             parts.append(filters.HasBatchId(_listed("batchIds", self.batch_ids)))
         parts += _created(self.created_after, self.created_before)
-        return filters.All(tuple(parts))
+        return filters.every(parts)
 
 
-def condition(where: ObjectWhere | BatchWhere | None) -> Condition:
+def filter_of(where: ObjectWhere | BatchWhere | None, context: Context) -> Filter:
+    """Made once per request, however many batches a nested list is of."""
+    known = context.filters.get(id(where))
+    if known is None:
+        # With ``where``, which keeps its id its own.
+        known = context.filters[id(where)] = where, Filter.of(_condition(where))
+    return known[1]
+
+
+def _condition(where: ObjectWhere | BatchWhere | None) -> Condition:
     if where is None:
         return filters.Everything()
     if isinstance(where, ObjectWhere):
@@ -129,7 +139,7 @@ def _refuse_large(where: ObjectWhere) -> None:
     predicates = 0
     level = [where]
     for _ in range(MOST_DEEP):
-        predicates += sum(1 + len(one.data or ()) for one in level)
+        predicates += sum(max(1, len(one.data or ())) for one in level)
         if predicates > MOST_PREDICATES:
             raise BadInput(f"The filter has more than {MOST_PREDICATES} parts.")
         level = [

@@ -7,11 +7,13 @@ import orjson
 import strawberry
 
 from graph.context import Info, NestedCount, NestedPage
+from graph.limits import too_complex
+from graph.selection import selects
 from graph.types.connection import Connection
-from graph.types.filters import ObjectWhere, condition
+from graph.types.filters import ObjectWhere, filter_of
 from graph.types.node import Node, global_id
 from graph.types.people import User
-from models import ids, pages
+from models import ids, pages, reads
 from models.pages import Row
 
 
@@ -57,14 +59,16 @@ class Batch(Node):
         before: str | None = None,
         where: ObjectWhere | None = None,
     ) -> Connection["Object"]:
-        wanted = condition(where)
-        digest = pages.digest("objects of a batch", self.pk, wanted)
-        bounds = info.context.bounds(first, after, last, before, digest)
+        context = info.context
+        wanted = filter_of(where, context)
+        digest = pages.digest("objects of a batch", self.pk, wanted.digest)
+        bounds = context.bounds(first, after, last, before, digest)
+        nested = NestedPage(self.pk, wanted, bounds, with_data=selects(info, "data"))
         return Connection(
-            page=await info.context.pages.load(NestedPage(self.pk, wanted, bounds)),
+            page=await context.pages.load(nested),
             digest=digest,
             make=Object.of,
-            count=partial(info.context.counts.load, NestedCount(self.pk, wanted)),
+            count=partial(context.counts.load, NestedCount(self.pk, wanted)),
         )
 
 
@@ -74,7 +78,6 @@ class Object(Node):
     object_id: str = strawberry.field(description="The client's id, unique in the tenant.")
     created_at: datetime = strawberry.field(description="When the object was made.")
     updated_at: datetime = strawberry.field(description="When its data last changed; pass it as `ifUpdatedAt`.")
-    data: list[Datum] = strawberry.field(description="The pairs in the order given.")
 
     @classmethod
     def of(cls, row: Row) -> "Object":
@@ -85,8 +88,14 @@ class Object(Node):
             object_id=row["object_id"],
             created_at=ids.created_at(pk),
             updated_at=row["updated_at"],
-            data=orjson.loads(row["data"]),  # plain dicts: the schema's default resolver reads both
         )
+
+    @strawberry.field(description="The pairs in the order given.")
+    def data(self) -> list[Datum]:
+        if (text := self.row["data"]) is None:
+            raise too_complex("characters", reads.MOST_CHARACTERS)
+        pairs: list[Datum] = orjson.loads(text)  # plain dicts: the schema's default resolver reads both
+        return pairs
 
     @strawberry.field(description="The batch it is in.")
     def batch(self) -> Batch:

@@ -1,11 +1,14 @@
 """Lists: cursors in both directions, while rows come and go, in one statement each."""
 
 import asyncio
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from models import database, reads
 from tests.conftest import Caller, NewCaller
 from tests.statements import count_statements
 
@@ -196,3 +199,45 @@ async def test_concurrent_requests_do_not_share_loaders(admin: Caller, new_calle
     for index, answer in enumerate(answers):
         [batch] = answer["batches"]["nodes"]
         assert [node["objectId"] for node in batch["objects"]["nodes"]] == [("mine", "theirs")[index % 2]]
+
+
+async def test_filters_that_say_the_same_have_the_same_cursors(admin: Caller) -> None:
+    await admin.create_batch("b", {"a": [("k", "v")], "b": [("k", "v")]})
+    cursor = (await admin.execute(FORWARD, first=1))["objects"]["edges"][0]["cursor"]
+    nothing: list[dict[str, Any]] = [{}, {"and": []}, {"and": [{}, {"data": []}]}]
+    for where in nothing:
+        assert (await admin.execute(FORWARD, first=1, after=cursor, where=where))["objects"]["edges"]
+    one = {"data": [{"key": "k"}]}
+    cursor = (await admin.execute(FORWARD, first=1, where=one))["objects"]["edges"][0]["cursor"]
+    same: list[dict[str, Any]] = [{"and": [one, one]}, {"not": {"not": one}}]
+    for where in same:
+        assert (await admin.execute(FORWARD, first=1, after=cursor, where=where))["objects"]["edges"]
+
+
+@pytest.mark.parametrize(
+    "query", ["{ objects { nodes { %s } } }", "{ batches { nodes { objects { nodes { %s } } } } }"]
+)
+async def test_data_is_read_only_where_it_is_selected(admin: Caller, query: str) -> None:
+    await admin.create_batch("b", {"o": [("k", "a value")]})
+    read: list[str] = []
+    fetch = database.fetch
+
+    async def reading(sql: str, *arguments: object) -> Any:
+        rows = await fetch(sql, *arguments)
+        read.extend(row["data"] for row in rows if "data" in row)
+        return rows
+
+    with patch.object(database, "fetch", reading):
+        await admin.execute(query % "objectId")
+        assert read == ["[]"]
+        await admin.execute(query % "...F" + " fragment F on Object { ... on Object { data { value } } }")
+        assert "a value" in read[1]
+
+
+async def test_lists_in_lists_read_a_bounded_amount_of_data(admin: Caller) -> None:
+    for batch in "abc":
+        await admin.create_batch(batch, {f"{batch}{n}": [("k", "v" * 1_000)] for n in range(3)})
+    query = "{ batches { nodes { objects { nodes { objectId data { value } } } } } }"
+    with patch.object(reads, "_SOME_DATA", reads._SOME_DATA.replace(str(reads.MOST_CHARACTERS), "9000")):
+        assert (await admin.error(query))["extensions"]["limit"] == "characters"
+    assert len((await admin.execute(query))["batches"]["nodes"]) == 3
