@@ -312,3 +312,17 @@ def test_ctrl_c_ends_a_command_with_130_and_no_trace(cli: Cli) -> None:
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=20) == (b"", b"")
     assert process.returncode == 130
+
+
+def test_commands_ask_for_less_where_an_answer_would_be_too_large(database_url: str, admin: Caller) -> None:
+    pairs = [(str(number), "value") for number in range(20)]
+    given = [
+        batch("wide", *(object_(f"o{number:03}", *pairs) for number in range(150))),
+        batch("small", object_("o", *pairs)),
+    ]
+    with served(database_url, WAYBILL_MAX_ANSWER_VALUES="1000") as url:  # 20 such objects
+        cli = Cli(url, admin.key)
+        assert cli.json("import", "-", given=given) == counts(batches_made=2, objects_made=151)
+        assert cli.json("import", "-", given=given) == counts(batches_existed=2, objects_existed=151)
+        assert orjson.loads(cli.output("export")) == given
+        assert len(cli.output("objects", "--all", "--json").splitlines()) == 151

@@ -118,6 +118,16 @@ class Service:
             await asyncio.sleep(seconds)
             retried = True
 
+    async def page(self, operation: str, sizes: dict[str, int], **variables: object) -> Any:
+        """As ``call``, with half of the sizes, and half of that, as long as more is too much for one answer."""
+        while True:
+            try:
+                return await self.call(operation, **sizes, **variables)
+            except ServiceError as error:
+                if error.code != "TOO_COMPLEX" or max(sizes.values()) == 1:
+                    raise
+            sizes = {name: max(1, size // 2) for name, size in sizes.items()}
+
     async def _attempt(self, body: bytes) -> Any:
         import httpx  # noqa: PLC0415 - see above
 

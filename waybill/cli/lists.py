@@ -54,12 +54,12 @@ class Kind:
         after = None
         while limit is None or limit > 0:
             first = PAGE if limit is None else min(limit, PAGE)
-            page = (await service.call(query, first=first, after=after, where=where))[self.field]
+            page = (await service.page(query, {"first": first}, after=after, where=where))[self.field]
             yield page["nodes"], page["pageInfo"]["hasNextPage"]
             if not page["pageInfo"]["hasNextPage"]:
                 return
             after = page["pageInfo"]["endCursor"]
-            limit = limit and limit - first
+            limit = limit and limit - len(page["nodes"])
 
     async def count(self, service: Service, where: object) -> int:
         query = f"query Count($where: {self.where}) {{ {self.field}(first: 1, where: $where) {{ totalCount }} }}"

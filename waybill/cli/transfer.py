@@ -151,8 +151,7 @@ class Import:
         absent = []
         for start in range(0, len(objects), PAGE):
             some = objects[start : start + PAGE]
-            found = await self.service.call(FIND_OBJECTS, first=PAGE, ids=[one["object_id"] for one in some])
-            there = {node["objectId"]: node for node in found["objects"]["nodes"]}
+            there = await self._there([one["object_id"] for one in some])
             for one in some:
                 node = there.get(one["object_id"])
                 if node is None:
@@ -166,6 +165,17 @@ class Import:
                 else:
                     self.counts.objects_existed += 1
         return absent
+
+    async def _there(self, object_ids: list[str]) -> dict[str, Any]:
+        """By their ids; in two halves where they are too much for one answer."""
+        try:
+            found = await self.service.call(FIND_OBJECTS, first=PAGE, ids=object_ids)
+        except ServiceError as error:
+            half = len(object_ids) // 2
+            if error.code != "TOO_COMPLEX" or not half:
+                raise
+            return await self._there(object_ids[:half]) | await self._there(object_ids[half:])
+        return {node["objectId"]: node for node in found["objects"]["nodes"]}
 
     def _differs(self, one: Object, how: str) -> None:
         self.counts.objects_differ += 1
@@ -260,7 +270,8 @@ async def _named(batches: Sequence[Any]) -> AsyncIterator[Any]:
 async def _all(service: Service) -> AsyncIterator[Any]:
     before = None
     while True:
-        answer = await service.call(EXPORT_BATCHES, last=PAGE, lastBatches=_BATCHES_AT_ONCE, beforeBatch=before)
+        sizes = {"last": PAGE, "lastBatches": _BATCHES_AT_ONCE}
+        answer = await service.page(EXPORT_BATCHES, sizes, beforeBatch=before)
         page = answer["batches"]
         for batch in reversed(page["nodes"]):
             yield batch
@@ -271,7 +282,7 @@ async def _all(service: Service) -> AsyncIterator[Any]:
 
 async def _batch(service: Service, batch_id: str, before: str | None = None) -> Any:
     try:
-        return (await service.call(EXPORT_BATCH, id=batch_id, last=PAGE, before=before))["batch"]
+        return (await service.page(EXPORT_BATCH, {"last": PAGE}, id=batch_id, before=before))["batch"]
     except ServiceError as error:
         if error.code != "NOT_FOUND":
             raise
