@@ -43,7 +43,7 @@ class Settings:
     introspection: bool = _setting(True, "answer introspection queries and suggest names in errors")
     request_timeout_seconds: float = _setting(60.0, "a request is stopped and rolled back after this")
     statement_timeout_seconds: float = _setting(15.0, "one SQL statement is stopped after this")
-    max_body_bytes: int = _setting(32 * 1024 * 1024, "largest request body")
+    max_body_bytes: int = _setting(32 * 1024 * 1024, "largest body of a mutation; a query has at most 512 KiB")
     max_query_tokens: int = _setting(10_000, "lexical tokens in one GraphQL document")
     max_query_depth: int = _setting(15, "nesting of fields in one operation")
     max_query_fields: int = _setting(1_000, "fields in one operation, fragments counted where they are used")
