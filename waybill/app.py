@@ -1,6 +1,6 @@
 """The ASGI application: puts the parts together."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,11 +20,15 @@ from models.trace import current
 from waybill.graphiql import GraphiqlAssets, graphiql_page
 from waybill.health import healthz, readyz
 from waybill.logs import RequestLog
+from waybill.refusals import HANDLERS, OnlyHosts
 from waybill.settings import Settings
 
 
-def create_app(settings: Settings, *, graphiql_key: str | None = None) -> Starlette:
-    """``graphiql_key`` is shown to whoever opens the page: for `waybill dev` on loopback only."""
+def create_app(settings: Settings, *, graphiql_key: str | None = None, hosts: Collection[str] = ()) -> Starlette:
+    """``graphiql_key`` is shown to whoever opens the page: for `waybill dev` on loopback only.
+
+    ``hosts`` are the names that a request may have in its header Host; any if there are none.
+    """
     limits = InputLimits(
         page_size=settings.page_size,
         max_page_size=settings.max_page_size,
@@ -66,6 +70,8 @@ def create_app(settings: Settings, *, graphiql_key: str | None = None) -> Starle
             yield
 
     middleware = [Middleware(RequestLog)]
+    if hosts:
+        middleware.append(Middleware(OnlyHosts, hosts=hosts))
     if settings.cors_origins:
         middleware.append(
             Middleware(
@@ -83,7 +89,7 @@ def create_app(settings: Settings, *, graphiql_key: str | None = None) -> Starle
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]
-    return Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
 
 
 def database_config(settings: Settings) -> dict[str, Any]:

@@ -19,7 +19,6 @@ import uvicorn
 import uvloop
 from starlette.applications import Starlette
 from starlette.datastructures import Secret
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from access import credentials
 from models import Role, Tenant, User, database
@@ -78,11 +77,9 @@ def _app(settings: Settings, key: str, *, loopback: bool) -> Starlette:
     """With the key in its page where only this machine can open it."""
     if not loopback:
         return create_app(settings)
-    app = create_app(settings, graphiql_key=key)
     # Any name may resolve to this machine: a foreign site's page would read the key through its own.
-    names = {"localhost", "127.0.0.1", "[::1]", settings.host}
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(names), www_redirect=False)
-    return app
+    own = f"[{settings.host}]" if ":" in settings.host else settings.host.lower()
+    return create_app(settings, graphiql_key=key, hosts=sorted({"127.0.0.1", "[::1]", "localhost", own}))
 
 
 async def prepare(url: str, key_file: Path) -> str:
