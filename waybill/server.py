@@ -1,10 +1,91 @@
 """How uvicorn runs the application, in `waybill serve` and `waybill dev` alike."""
 
+import asyncio
+import logging
+import resource
+import secrets
 from typing import Any
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from graph.errors import bad_request
+
+HEAD_SECONDS = 20
+MOST_HEAD_BYTES = 64 * 1024
+# Each takes a file descriptor, and the connections to PostgreSQL and the page's files need some too.
+MOST_CONNECTIONS = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 9 // 10)
+
+_access = logging.getLogger("waybill.access")
+
+
+class Protocol(HttpToolsProtocol):
+    """Bounds what uvicorn does not: connections, the size of a request's head, and how long it may be on its way.
+
+    A client that sends nothing between two requests is left to ``timeout_keep_alive``, and one that is slow with a body
+    that somebody waits for, to the endpoint.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+    _bytes = 0  # of the request on its way, without its body: the head, the framing of chunks, trailers
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            _access.warning("a connection was refused: there are %d", MOST_CONNECTIONS)
+            transport.abort()
+        else:
+            self._late = self.loop.call_later(HEAD_SECONDS, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._in_time()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._bytes > MOST_HEAD_BYTES:
+            message = f"The request has more than {MOST_HEAD_BYTES:,} bytes beside its body: send long queries by POST."
+            self._refuse(431, message)
+        elif self._late is None and (self.cycle is None or self.cycle.response_complete):
+            # Of the next request, or of a body that nobody waits for any more.
+            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def on_headers_complete(self) -> None:
+        self._in_time()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._bytes -= len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, msg)
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _refuse(self, status: int, message: str) -> None:
+        """In the form of all errors, although no application sees the request."""
+        request_id = secrets.token_hex(8)
+        body = orjson.dumps({"errors": bad_request(message).errors})
+        head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nx-request-id: {request_id}\r\n"
+        self.transport.write(STATUS_LINE[status] + head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
+        _access.info("request", extra={"request_id": request_id, "status": status})
+
 
 # The log is ours, requests included, and nobody is told what serves them.
 UVICORN: dict[str, Any] = {
-    "http": "httptools",
+    "http": Protocol,
     "lifespan": "on",
     "log_config": None,
     "access_log": False,

@@ -1,0 +1,161 @@
+"""What no application sees: connections, and requests that do not arrive."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from tests.conftest import free_port
+from waybill import server
+
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
+GET = HEAD + b"\r\n"
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers at once; /slow after a while, /body when the body is there."""
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.6)
+    while scope["path"] == "/body" and (await receive())["more_body"]:
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+@pytest.fixture
+async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    port = free_port()
+    web = uvicorn.Server(uvicorn.Config(hello, port=port, **server.UVICORN | {"lifespan": "off"}))
+    serving = asyncio.create_task(web.serve())
+    while not web.started:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    yield port
+    web.should_exit = True
+    await serving
+
+
+class Connection:
+    """A client that sends bytes when it likes."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    async def __aenter__(self) -> "Connection":
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.writer.close()
+
+    async def answer(self, request: bytes = b"") -> tuple[int, bytes]:
+        """Status and body."""
+        self.writer.write(request)
+        head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r")[0])
+        return int(head.split()[1]), await self.reader.readexactly(length)
+
+    async def seconds_until_closed(self, drip: bytes = b"") -> float:
+        """While ``drip`` is sent again and again; the answers are read and forgotten."""
+        started = time.monotonic()
+        closed = asyncio.create_task(self.reader.read())
+        with contextlib.suppress(ConnectionError):
+            while not closed.done():
+                self.writer.write(drip)
+                await asyncio.wait([closed], timeout=0.05)
+                assert time.monotonic() - started < 3
+            await closed
+        return time.monotonic() - started
+
+
+@pytest.mark.parametrize(
+    ("begin", "drip"),
+    [
+        (b"", b""),
+        (b"", b"\r\n"),
+        (HEAD, b""),
+        (HEAD, b"X: y\r\n"),
+        (HEAD + b"X: ", b"y"),
+        (GET + HEAD, b"X: y\r\n"),
+        (GET, b"\r\n"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+)
+async def test_connection_whose_request_does_not_arrive_is_closed(port: int, begin: bytes, drip: bytes) -> None:
+    async with Connection(port) as client:
+        client.writer.write(begin)
+        assert 0.25 < await client.seconds_until_closed(drip) < 1
+
+
+async def test_five_hundred_half_requests_keep_nobody_out_and_do_not_stay(port: int) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        many = [await stack.enter_async_context(Connection(port)) for _ in range(500)]
+        for one in many:
+            one.writer.write(HEAD)
+        async with Connection(port) as client:
+            assert await client.answer(GET) == (200, b"hello")
+        assert max(await asyncio.gather(*(one.seconds_until_closed() for one in many))) < 2
+
+
+async def test_slow_answer_slow_body_and_pause_between_requests_are_waited_for(port: int) -> None:
+    async with Connection(port) as client:
+        assert await client.answer(GET.replace(b"/", b"/slow", 1)) == (200, b"hello")
+        await asyncio.sleep(0.5)
+        client.writer.write(b"POST /body HTTP/1.1\r\nContent-Length: 6\r\n\r\n")
+        for _ in range(6):
+            await asyncio.sleep(0.1)
+            client.writer.write(b"x")
+        assert await client.answer() == (200, b"hello")
+        assert await client.answer(GET) == (200, b"hello")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        HEAD + b"X: " + b"y" * 400_000,
+        HEAD + b"X: yyyyyyyyyyyyyyyyyyyyyyyy\r\n" * 20_000,
+        b"GET /" + b"y" * 400_000,
+        GET + HEAD + b"X: " + b"y" * 800_000,
+        b"POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: yyyyyyyyyyyyyyyyy\r\n" * 40_000,
+    ],
+)
+async def test_endless_request_is_refused(port: int, request_: bytes) -> None:
+    async with Connection(port) as client:
+        status, body = await client.answer(request_)
+        if status == 200:
+            status, body = await client.answer()
+        assert status == 431
+        assert orjson.loads(body)["errors"][0]["extensions"] == {"code": "BAD_REQUEST"}
+
+
+async def test_size_of_a_body_does_not_count(port: int) -> None:
+    body = b"x" * 1_000_000
+    chunks = b"".join(b"%x\r\n%b\r\n" % (1000, body[:1000]) for _ in range(1000)) + b"0\r\n\r\n"
+    async with Connection(port) as client:
+        for headers, sent in ((b"Content-Length: 1000000", body), (b"Transfer-Encoding: chunked", chunks)):
+            request = b"POST /body HTTP/1.1\r\n" + headers + b"\r\n\r\n" + sent
+            client.writer.write(request * 2)
+            assert await client.answer() == (200, b"hello")
+            assert await client.answer() == (200, b"hello")
+
+
+async def test_what_is_no_http_is_refused_in_json(port: int) -> None:
+    async with Connection(port) as client:
+        status, body = await client.answer(b"\x16\x03\x01 nonsense\r\n\r\n")
+        assert status == 400
+        assert orjson.loads(body)["errors"][0]["extensions"] == {"code": "BAD_REQUEST"}
+
+
+async def test_connections_are_bounded(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 2)
+    async with Connection(port) as first, Connection(port) as second:
+        assert await first.answer(GET) == await second.answer(GET) == (200, b"hello")
+        async with Connection(port) as third:
+            assert await third.seconds_until_closed() < 0.2
+        assert await first.answer(GET) == (200, b"hello")
