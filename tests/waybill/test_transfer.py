@@ -211,9 +211,16 @@ def test_without_a_service_the_exit_code_is_3(cli: Cli) -> None:
     result = Cli("http://127.0.0.1:1", cli.key).run("export")
     assert (result.exit_code, result.stdout) == (3, "")
     assert "waybill dev" in result.stderr
-    result = Cli(f"{cli.url}/elsewhere", cli.key).run("export")
+    with between(lambda *_: (404, b"Not Found")) as url:
+        result = Cli(url, cli.key).run("export")
     assert result.exit_code == 3
     assert "answered 404" in result.stderr
+
+
+def test_wrong_path_of_the_service_is_said(cli: Cli) -> None:
+    result = Cli(f"{cli.url}/elsewhere", cli.key).run("export")
+    assert result.exit_code == 1
+    assert "the API is at /graphql" in result.stderr
 
 
 @pytest.fixture
