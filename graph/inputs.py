@@ -8,7 +8,7 @@ import strawberry
 
 from graph.context import InputLimits
 from graph.thread import in_thread
-from models.errors import AlreadyExists, BadInput
+from models.errors import AlreadyExists, BadInput, short
 from models.writes import NewObject, Pair
 
 _MANY = 500  # objects; checking more takes more than a few milliseconds
@@ -45,11 +45,12 @@ def _new_objects(given: Sequence[ObjectInput], limits: InputLimits) -> list[NewO
         check_id("objectId", one.object_id, limits)
     if len({one.object_id for one in given}) < len(given):
         twice = [object_id for object_id, times in Counter(one.object_id for one in given).items() if times > 1]
-        raise AlreadyExists(f'The call has "{twice[0]}" more than once.', objectIds=twice[:100])
-    return [
-        NewObject(one.object_id, orjson.dumps(pairs(one.data or (), f'Object "{one.object_id}"', limits)).decode())
-        for one in given
-    ]
+        raise AlreadyExists(f'The call has "{short(twice[0])}" more than once.', objectIds=twice[:100])
+    return [NewObject(one.object_id, orjson.dumps(_pairs_of(one, limits)).decode()) for one in given]
+
+
+def _pairs_of(one: ObjectInput, limits: InputLimits) -> list[Pair]:
+    return pairs(one.data or (), f'Object "{short(one.object_id)}"', limits)
 
 
 def pairs(given: Sequence[DatumInput], whose: str, limits: InputLimits) -> list[Pair]:
@@ -61,7 +62,7 @@ def pairs(given: Sequence[DatumInput], whose: str, limits: InputLimits) -> list[
         if len(datum.key) > limits.max_key_characters:
             raise BadInput(_too_long(f"{whose}, data[{index}]: the key", datum.key, limits.max_key_characters))
         if len(datum.value) > limits.max_value_characters:
-            where = f'{whose}, data[{index}]: the value of "{datum.key}"'
+            where = f'{whose}, data[{index}]: the value of "{short(datum.key)}"'
             raise BadInput(_too_long(where, datum.value, limits.max_value_characters))
     return [{"key": datum.key, "value": datum.value} for datum in given]
 
@@ -71,7 +72,13 @@ def check_pair_count(count: int, whose: str, limits: InputLimits) -> None:
         raise BadInput(f"{whose} has {count} pairs; at most {limits.max_pairs_per_object} are allowed.")
 
 
+def is_id(text: str, limits: InputLimits) -> bool:
+    """Whether something can have it; nobody needs to ask the database about any other."""
+    return 0 < len(text) <= limits.max_id_characters
+
+
 def check_id(name: str, text: str, limits: InputLimits) -> None:
+    """Raises BadInput if nothing may be made with it."""
     if not text:
         raise BadInput(f'"{name}" must not be empty.')
     if len(text) > limits.max_id_characters:

@@ -16,6 +16,14 @@ WaybillError
 
 from typing import ClassVar
 
+_MOST_ECHOED = 64  # characters of a text of the caller's in a message
+_MOST_IN_EXTENSIONS = 600  # characters; no id is longer, whatever the settings
+
+
+def short(text: str, most: int = _MOST_ECHOED) -> str:
+    """``text`` as a message may quote it: callers send megabytes where an id belongs."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
 
 class WaybillError(Exception):
     """Something went wrong."""
@@ -23,9 +31,19 @@ class WaybillError(Exception):
     code: ClassVar[str]
 
     def __init__(self, message: str | None = None, **extensions: object) -> None:
-        """``message`` replaces the docstring where it can say more; ``extensions`` reach the client beside ``code``."""
+        """``message`` replaces the docstring where it can say more; ``extensions`` reach the client beside ``code``.
+
+        A text in ``extensions``, or in a list there, that is longer than any id can be is shortened.
+        """
         super().__init__(message or type(self).__doc__)
-        self.extensions: dict[str, object] = {"code": self.code, **extensions}
+        shown = {name: _bounded(value) for name, value in extensions.items()}
+        self.extensions: dict[str, object] = {"code": self.code, **shown}
+
+
+def _bounded(value: object) -> object:
+    if isinstance(value, str):
+        return value if len(value) <= _MOST_IN_EXTENSIONS else short(value)
+    return [_bounded(one) for one in value] if isinstance(value, list) else value
 
 
 class BadInput(WaybillError):

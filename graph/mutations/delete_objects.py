@@ -2,6 +2,7 @@ import strawberry
 
 from access.policy import require
 from graph.context import Info
+from graph.inputs import is_id
 from models import AccessLevel, reads, writes
 from models.errors import BadInput
 
@@ -26,7 +27,8 @@ class DeleteObjects:
             raise BadInput(
                 f"{len(object_ids):,} ids in one call; at most {context.limits.max_objects_per_call:,} are allowed."
             )
-        writes.require_all(object_ids, await reads.visible_object_ids(context.scope, object_ids))
+        possible = [one for one in object_ids if is_id(one, context.limits)]
+        writes.require_all(object_ids, await reads.visible_object_ids(context.scope, possible))
         require(context.viewer, AccessLevel.ADMIN)
         await writes.delete_objects(context.scope, object_ids)
         return DeleteObjectsPayload(deleted_object_ids=object_ids)

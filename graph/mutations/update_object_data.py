@@ -9,7 +9,7 @@ from graph.context import Info, InputLimits
 from graph.inputs import DatumInput, check_pair_count, pairs
 from graph.types.objects import Object
 from models import AccessLevel, writes
-from models.errors import BadInput
+from models.errors import BadInput, short
 from models.writes import Pair
 
 
@@ -43,7 +43,7 @@ class UpdateObjectData:
 
 
 def _change(given: UpdateObjectDataInput, limits: InputLimits) -> Callable[[list[Pair]], list[Pair]]:
-    whose = f'Object "{given.object_id}"'
+    whose = f'Object "{short(given.object_id)}"'
     if given.replace is not None:
         if given.set is not None or given.unset is not None:
             raise BadInput('Pass "replace", or "set" and "unset", not both.')
@@ -53,7 +53,7 @@ def _change(given: UpdateObjectDataInput, limits: InputLimits) -> Callable[[list
         raise BadInput('Pass "replace", "set" or "unset": there is nothing to change.')
     put, gone = pairs(given.set or (), whose, limits), frozenset(given.unset or ())
     if both := gone & {pair["key"] for pair in put}:
-        raise BadInput(f'The key "{min(both)}" is in both "set" and "unset".')
+        raise BadInput(f'The key "{short(min(both))}" is in both "set" and "unset".')
 
     def change(data: list[Pair]) -> list[Pair]:
         changed = merged(data, put, gone)
