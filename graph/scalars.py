@@ -1,17 +1,23 @@
-"""The scalars: DateTime with a required offset, and a String and ID that hold what PostgreSQL can hold."""
+"""The scalars: DateTime with a required offset, a String and ID that hold what PostgreSQL can hold, and finite numbers.
 
+The specified scalars cannot be replaced in a schema, because introspection refers to the very same ones.
+"""
+
+import math
 import re
 from datetime import UTC, datetime
 from typing import Any
 
 import strawberry
-from graphql import GraphQLID, GraphQLScalarType, GraphQLString
-from graphql.language import ValueNode
+from graphql import GraphQLError, GraphQLFloat, GraphQLID, GraphQLInt, GraphQLScalarType, GraphQLString
+from graphql.language import IntValueNode, ValueNode
+from graphql.type.scalars import parse_float_literal, parse_int_literal
 
-from models.errors import BadInput
+from models.errors import BadInput, short
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_LONGEST_INT = len("-2147483648")
 
 
 def parse_datetime(value: object) -> datetime:
@@ -38,10 +44,7 @@ DateTime = strawberry.scalar(
 
 
 def _refuse_unstorable(scalar: GraphQLScalarType) -> None:
-    """Make the specified scalar refuse what PostgreSQL cannot store, wherever in the input it stands.
-
-    The specified scalars cannot be replaced in a schema, because introspection refers to the very same ones.
-    """
+    """Make the specified scalar refuse what PostgreSQL cannot store, wherever in the input it stands."""
     coerce_value, parse_literal = scalar.coerce_input_value, scalar.parse_literal
 
     def value(given: Any) -> Any:
@@ -66,3 +69,23 @@ def _storable(text: Any) -> Any:
 
 for _scalar in (GraphQLString, GraphQLID):
     _refuse_unstorable(_scalar)
+
+
+def _finite_float(node: Any) -> float:
+    """JSON cannot say infinity, but a literal may be too large for anything else."""
+    number = parse_float_literal(node)
+    if math.isinf(number):
+        refused = BadInput(f"Float cannot represent {short(node.value)}: it is not a finite number.")
+        raise GraphQLError(str(refused), node, extensions=refused.extensions)
+    return number
+
+
+def _short_int(node: Any) -> int:
+    """Python refuses to read thousands of digits, with advice for its programmers."""
+    if isinstance(node, IntValueNode) and len(node.value) > _LONGEST_INT:
+        raise GraphQLError(f"Int cannot represent non 32-bit signed integer value: {short(node.value)}", node)
+    return parse_int_literal(node)
+
+
+GraphQLFloat.coerce_input_literal = _finite_float
+GraphQLInt.coerce_input_literal = _short_int

@@ -1,4 +1,6 @@
-"""Documents are parsed and validated once, and take a bounded amount of memory."""
+"""Documents are parsed and validated once, and take a bounded amount of memory, and so do their errors."""
+
+import pytest
 
 from graph.documents import Documents
 from graph.limits import QueryLimits
@@ -36,3 +38,42 @@ async def test_what_is_remembered_is_bounded_by_its_characters() -> None:
         assert sum(map(len, documents._remembered)) == documents._characters <= 100_000
     assert len(documents._remembered) == 100
     assert await documents.read("{ hello }") is not first
+
+
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG + "{}",
+        f"{{ {LONG} }}",
+        f'{{ nodes(count: "{LONG}") {{ name }} }}',
+        f"query(${LONG}: Int) {{ hello }}",
+        f'{{ describe(thing: {{name: "{LONG}", a: 1, b: 2}}) }}',
+        f'{{ describe(thing: {{name: "x", {LONG}: 1}}) }}',
+    ],
+)
+async def test_errors_quote_little_of_the_document(text: str) -> None:
+    document = await new_documents().read(text)
+    assert document.errors
+    for error in document.errors:
+        assert len(error["message"]) < 1_000
+
+
+async def test_document_whose_errors_could_fill_the_memory_is_too_large() -> None:
+    unknown = ", ".join(f"a{number}: 1" for number in range(60))
+    document = await new_documents().read(f'{{ describe(thing: {{name: "{LONG * 6}", {unknown}}}) }}')
+    [error] = document.errors
+    assert error["extensions"]["code"] == "TOO_COMPLEX"
+    assert "variables" in error["message"]
+
+
+async def test_last_of_too_many_errors_says_that_the_rest_is_not_shown() -> None:
+    document = await new_documents().read("{ node {" + " ".join(f"f{number}" for number in range(100)) + "} }")
+    assert len(document.errors) == 50
+    last = document.errors[-1]
+    assert last["message"] == "More than 49 errors: the rest are not shown; correct these first."
+    assert last["extensions"] == {"code": "GRAPHQL_VALIDATION_FAILED"}
+    document = await new_documents().read("{ node {" + " ".join(f"f{number}" for number in range(49)) + "} }")
+    assert [error for error in document.errors if "not shown" in error["message"]] == []

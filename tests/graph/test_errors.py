@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from graph.errors import MASKED
+from tests.conftest import Caller
 from tests.graph.tiny import Tiny, code, without_database
 
 tiny = Tiny()
@@ -109,6 +110,38 @@ async def test_wrong_argument_is_bad_input_wherever_it_is_noticed(
 ) -> None:
     answer = await tiny.query(query, **variables)
     assert (answer.status_code, code(answer)) == (status, "BAD_INPUT")
+
+
+@pytest.mark.parametrize("literal", ["1e309", "-1e309", "1" * 5000, "1" + "0" * 400 + ".5"])
+async def test_float_that_is_not_finite_is_bad_input(admin: Caller, literal: str) -> None:
+    error = await admin.error(f"{{ objects(where: {{data: [{{value: {{gt: {literal}}}}}]}}) {{ nodes {{ id }} }} }}")
+    assert error["extensions"]["code"] == "BAD_INPUT"
+    assert "not a finite number" in error["message"]
+    assert len(error["message"]) < 200
+
+
+async def test_largest_float_is_a_number(admin: Caller) -> None:
+    query = "{ objects(where: {data: [{value: {lt: 1.7976931348623157e308}}]}) { nodes { id } } }"
+    assert await admin.execute(query) == {"objects": {"nodes": []}}
+
+
+async def test_float_of_a_variable_that_is_not_finite_is_no_json(admin: Caller) -> None:
+    body = b'{"query": "query($x: Float) { viewer { access } }", "variables": {"x": 1e309}}'
+    headers = admin.headers | {"Content-Type": "application/json"}
+    answer = await admin.http.post("/graphql", content=body, headers=headers)
+    assert (answer.status_code, code(answer)) == (400, "BAD_REQUEST")
+    assert "infinity" in answer.text
+
+
+@pytest.mark.parametrize("digits", [11, 5_000, 100_000])
+@pytest.mark.parametrize(
+    "query", ["{{ nodes(count: {0}) {{ name }} }}", "query($x: Int! = {0}) {{ nodes(count: $x) {{ name }} }}"]
+)
+async def test_int_of_many_digits_is_refused_as_any_other_that_is_too_large(query: str, digits: int) -> None:
+    error = (await tiny.query(query.format("-" + "1" * digits))).json()["errors"][0]
+    assert error["message"].startswith("Int cannot represent non 32-bit signed integer value: -111")
+    assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+    assert len(error["message"]) < 200
 
 
 async def test_client_errors_leave_nothing_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
