@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 
 from models import database, ids
-from models.errors import AlreadyExists, BatchNotEmpty, Conflict, NotFound
+from models.errors import AlreadyExists, BatchNotEmpty, Conflict, NotFound, short
 from models.pages import Row, Scope
 from models.sql import Sql
 
@@ -202,6 +202,6 @@ async def _naming_taken(tenant_id: int, objects: Sequence[NewObject]) -> AsyncIt
 
 
 def _named(ids_: Sequence[str]) -> str:
-    """At most three ids for a message, each at most 64 characters; the rest is counted."""
-    shown = ", ".join(f'"{one if len(one) <= 64 else one[:63] + "…"}"' for one in ids_[:3])
+    """At most three ids for a message; the rest is counted."""
+    shown = ", ".join(f'"{short(one)}"' for one in ids_[:3])
     return shown if len(ids_) <= 3 else f"{shown} and {len(ids_) - 3} more"
