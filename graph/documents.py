@@ -19,16 +19,23 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from graph import limits
-from graph.errors import MOST_ERRORS, PARSE_FAILED, VALIDATION_FAILED, FormattedError, bad_request, request_errors
+from graph.errors import (
+    MORE_ERRORS,
+    MOST_ERRORS,
+    PARSE_FAILED,
+    VALIDATION_FAILED,
+    FormattedError,
+    bad_request,
+    request_errors,
+)
 from graph.limits import QueryLimits
 from graph.thread import in_thread
-from models.errors import TooComplex, short
+from models.errors import TooComplex
 
 _RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 _LARGE = 1_000  # characters; above it, parsing and validating can take more than a few milliseconds
 # Each error about a value quotes the whole of it, so that errors of a larger document could fill the memory.
 _LONGEST = 512 * 1024  # characters
-_LONGEST_MESSAGE = 500  # characters
 
 # A parsed document takes 100 to 300 bytes per character, so this is 10 to 30 MB at most.
 _MOST_REMEMBERED = 100_000  # characters in all
@@ -90,10 +97,10 @@ class Documents:
             node = parse(text, max_lexical_tokens=tokens, max_comments=tokens)
         except GraphQLSyntaxError as error:
             if "contains more than" not in error.message:  # graphql-core has no other sign of a limit
-                return _refused([error], PARSE_FAILED)
+                return Document(DocumentNode(), request_errors([error], PARSE_FAILED))
             return _too_complex(limits.too_complex("tokens", tokens))
         if errors := self._validate(node):
-            return _refused(errors, VALIDATION_FAILED)
+            return Document(DocumentNode(), request_errors(errors, VALIDATION_FAILED))
         operations = [each for each in node.definitions if isinstance(each, OperationDefinitionNode)]
         return Document(node, (), {each.name.value if each.name else None: each for each in operations})
 
@@ -106,14 +113,8 @@ class Documents:
         most = MOST_ERRORS - 1
         errors = validate(self._schema, node, _RULES, most, hide_suggestions=not self._introspection)
         if len(errors) > most:  # the last one only says that validation ended
-            errors[most] = GraphQLError(f"More than {most} errors: the rest are not shown; correct these first.")
+            errors[most] = GraphQLError(MORE_ERRORS)
         return errors
-
-
-def _refused(errors: Sequence[GraphQLError], code: str) -> Document:
-    """Their messages quote the document, and are remembered with it."""
-    formatted = request_errors(errors, code)
-    return Document(DocumentNode(), [one | {"message": short(one["message"], _LONGEST_MESSAGE)} for one in formatted])
 
 
 def _too_complex(error: TooComplex) -> Document:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 import strawberry
-from graphql import ExecutionResult, OperationDefinitionNode, OperationType
+from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, OperationType
 from starlette import requests
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -21,7 +21,16 @@ from access.policy import Viewer
 from graph import transport
 from graph.deadline import Deadline, End
 from graph.documents import Document, Documents
-from graph.errors import BAD_INPUT, MOST_ERRORS, RequestError, bad_request, field_errors, refusal, request_errors
+from graph.errors import (
+    BAD_INPUT,
+    MORE_ERRORS,
+    MOST_ERRORS,
+    RequestError,
+    bad_request,
+    field_errors,
+    refusal,
+    request_errors,
+)
 from graph.executor import Executor
 from graph.limits import AnswerLimits, QueryLimits
 from graph.room import SMALL_BYTES, Room
@@ -154,6 +163,8 @@ class GraphQLEndpoint:
 
         executor = await in_thread(prepare) if parameters.size > _LARGE_BYTES else prepare()
         if isinstance(executor, list):
+            if len(executor) == MOST_ERRORS:  # the last one only says that graphql-core has given up
+                executor[-1] = GraphQLError(MORE_ERRORS)
             raise RequestError(request_errors(executor, BAD_INPUT))
         result = executor.execute_operation()
         return result if isinstance(result, ExecutionResult) else await result

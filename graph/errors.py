@@ -8,7 +8,7 @@ from graphql import ArgumentNode, GraphQLError, ValueNode
 from strawberry.exceptions import StrawberryInputCoercionError
 
 from models import faults
-from models.errors import TimedOut, Unauthenticated, Unavailable, WaybillError
+from models.errors import TimedOut, Unauthenticated, Unavailable, WaybillError, short
 
 FormattedError = dict[str, Any]
 
@@ -20,6 +20,8 @@ VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
 
 MASKED = "Something went wrong on our side. Report the request id."
 MOST_ERRORS = 50  # of one answer
+MORE_ERRORS = f"More than {MOST_ERRORS - 1} errors: the rest are not shown; correct these first."
+_LONGEST_MESSAGE = 500  # characters
 RETRY_AFTER_SECONDS = 1
 
 _log = logging.getLogger(__name__)
@@ -128,7 +130,8 @@ def _log_unexpected(error: BaseException, **where: str) -> None:
 
 
 def _formatted(error: GraphQLError, message: str, extensions: Mapping[str, object]) -> FormattedError:
-    shown: FormattedError = {"message": message}
+    # graphql-core quotes the whole of a wrong value, each time.
+    shown: FormattedError = {"message": short(message, _LONGEST_MESSAGE)}
     if error.locations:
         shown["locations"] = [location.formatted for location in error.locations]
     if error.path:

@@ -73,3 +73,11 @@ async def test_global_id_that_nothing_can_have_is_refused_unread(admin: Caller, 
         answer = await admin.post(query, **given)
         assert answer.json()["errors"][0]["extensions"]["code"] == "BAD_INPUT"
         assert len(answer.content) < 1_000
+
+
+async def test_many_and_long_errors_of_variables_are_cut(admin: Caller) -> None:
+    query = "query($where: ObjectWhere) { objects(where: $where) { nodes { id } } }"
+    [*shown, last] = (await admin.post(query, where={f"no{n}": "x" for n in range(100)})).json()["errors"]
+    assert (len(shown), last["message"]) == (49, "More than 49 errors: the rest are not shown; correct these first.")
+    [long] = (await admin.post(query, where={"no" * 100_000: "x"})).json()["errors"]
+    assert len(long["message"]) < 600

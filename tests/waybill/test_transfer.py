@@ -219,7 +219,7 @@ def test_without_a_service_the_exit_code_is_3(cli: Cli) -> None:
 
 def test_wrong_path_of_the_service_is_said(cli: Cli) -> None:
     result = Cli(f"{cli.url}/elsewhere", cli.key).run("export")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "the API is at /graphql" in result.stderr
 
 

@@ -150,7 +150,8 @@ class Service:
         match answer:
             case {"errors": [{"message": str(message), "extensions": {"code": str(code)} as extensions}, *_]}:
                 transient = transient or code in _TRANSIENT_CODES
-                kind = Denied if code in _DENIED else Unreachable if transient else ServiceError
+                elsewhere = response.status_code in (404, 405)
+                kind = Denied if code in _DENIED else Unreachable if transient or elsewhere else ServiceError
                 message = _for_people(message, code, extensions)
                 raise kind(message, code, transient=transient, retry_after_seconds=wait_seconds)
             case {"data": dict(data), **rest} if "errors" not in rest:
