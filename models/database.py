@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 from tortoise import Tortoise
-from tortoise.backends.base.client import BaseDBAsyncClient
+from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
 from tortoise.connection import get_connection
 from tortoise.context import TortoiseContext
 from tortoise.migrations.executor import MigrationExecutor
@@ -96,11 +96,12 @@ async def migrate(url: str) -> list[str]:
 async def transaction() -> AsyncIterator[BaseDBAsyncClient]:
     """Committed at the end, rolled back by any exception or cancellation.
 
-    Inside ``one_transaction`` it is committed at the end of that.
+    Inside another it is a savepoint, and inside ``one_transaction`` committed at the end of that.
     """
+    nested = isinstance(_client(), TransactionalDBClient)
     async with AsyncExitStack() as stack:
         yield await stack.enter_async_context(in_transaction(CONNECTION))
-        if (whole := _whole.get()) is not None:
+        if not nested and (whole := _whole.get()) is not None:
             whole.push_async_exit(stack.pop_all())
 
 

@@ -256,3 +256,30 @@ async def test_nested_transaction_is_a_savepoint() -> None:
 async def insert_same(slug: str) -> None:
     async with database.transaction():
         await Tenant.create(slug=slug)
+
+
+@pytest.mark.usefixtures("relay")
+async def test_one_transaction_is_made_of_all_that_are_begun_in_it() -> None:
+    """Nested ones and later ones too: all are kept, or none."""
+
+    async def all_of_them(slug: str) -> None:
+        async with database.one_transaction():
+            async with database.transaction():
+                await database.execute(INSERT, f"{slug}-a")
+                async with database.transaction():
+                    await database.execute(INSERT, f"{slug}-b")
+            async with database.transaction():
+                await database.execute(INSERT, f"{slug}-c")
+            assert len(await slugs(slug)) == 3
+            if slug == "undone":
+                raise Undone
+
+    async def slugs(slug: str) -> list[str]:
+        rows = await database.fetch("SELECT slug FROM tenants WHERE slug LIKE $1 || '-%'", slug)
+        return sorted(row["slug"] for row in rows)
+
+    with pytest.raises(Undone):
+        await all_of_them("undone")
+    assert await slugs("undone") == []
+    await all_of_them("kept")
+    assert await slugs("kept") == ["kept-a", "kept-b", "kept-c"]
