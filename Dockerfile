@@ -16,8 +16,10 @@ RUN python -m venv --without-pip /opt/waybill \
  && VIRTUAL_ENV=/opt/waybill uv pip sync --require-hashes --compile-bytecode --no-cache deploy/requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY models models
+COPY storage storage
 COPY access access
 COPY graph graph
+COPY worker worker
 COPY waybill waybill
 COPY --from=web /src/waybill/static waybill/static
 RUN uv build --wheel --no-cache --require-hashes --build-constraints requirements.lock --out-dir dist \

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import strawberry
 from strawberry.dataloader import DataLoader
@@ -12,9 +12,13 @@ from strawberry.dataloader import DataLoader
 from access.policy import Viewer, readable, readable_users
 from graph.limits import too_complex
 from models import people, reads
-from models.errors import BadInput
-from models.filters import Condition
+from models.errors import BadInput, NotFound, StorageUnavailable
+from models.filters import Condition, HasKey
 from models.pages import Bounds, Page, Row, Scope, bounds, digest
+from models.reads import Parts
+from storage.client import Storage
+from storage.proof import Claim, Verdict, prove
+from storage.urls import Urls
 
 K = TypeVar("K")
 G = TypeVar("G")
@@ -34,6 +38,16 @@ class InputLimits:
     max_value_characters: int
     max_pairs_per_object: int
     max_rows_per_request: int
+    max_file_bytes: int
+    max_verified_bytes: int
+    upload_seconds: int
+
+
+class S3(NamedTuple):
+    """What requests need of it."""
+
+    storage: Storage
+    urls: Urls
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +73,7 @@ class NestedPage:
     batch_pk: int
     filter: Filter
     bounds: Bounds
-    with_data: bool
+    parts: Parts
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,7 @@ class NestedCount:
 class Context:
     viewer: Viewer
     limits: InputLimits
+    s3: S3 | None
     rows: int = 0
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
     selected: dict[tuple[int, str], bool] = field(default_factory=dict)
@@ -79,6 +94,23 @@ class Context:
     @cached_property
     def scope(self) -> Scope:
         return readable(self.viewer)
+
+    @property
+    def urls(self) -> Urls:
+        return self._s3.urls
+
+    @property
+    def _s3(self) -> S3:
+        if self.s3 is None:
+            raise StorageUnavailable("This service has no bucket for files: set WAYBILL_S3_BUCKETS.")
+        return self.s3
+
+    async def prove(self, uploads: Sequence[Row]) -> list[Verdict]:
+        """What S3 says of each."""
+        claims = [Claim(row["file_bucket"], row["file_key"], row["file_size"], row["file_sha256"]) for row in uploads]
+        if not claims:
+            return []
+        return await prove(self._s3.storage, claims, most_read_bytes=self.limits.max_verified_bytes)
 
     def bounds(
         self, first: int | None, after: str | None, last: int | None, before: str | None, digest: bytes
@@ -111,12 +143,22 @@ class Context:
     def users(self) -> DataLoader[int, Row]:
         return DataLoader(self._load_users, cache=False)
 
+    @cached_property
+    def objects(self) -> DataLoader[int, Row]:
+        return DataLoader(self._load_objects, cache=False)
+
+    async def _load_objects(self, wanted: list[int]) -> Sequence[Row]:
+        self.hand_out(len(wanted))
+        keys = tuple(set(wanted))
+        rows = {row["id"]: row for row in (await reads.objects(self.scope, HasKey(keys), Bounds(len(keys)))).rows}
+        return [rows.get(key) or NotFound() for key in wanted]
+
     async def _load_pages(self, wanted: list[NestedPage]) -> Sequence[Page]:
         found: dict[NestedPage, Page] = {}
-        groups = _grouped({key: (key.filter, key.bounds, key.with_data) for key in wanted})
-        for (listed, part, with_data), keys in groups.items():
+        groups = _grouped({key: (key.filter, key.bounds, key.parts) for key in wanted})
+        for (listed, part, parts), keys in groups.items():
             batches = [key.batch_pk for key in keys]
-            pages = await reads.objects_of_batches(self.scope, batches, listed.condition, part, with_data=with_data)
+            pages = await reads.objects_of_batches(self.scope, batches, listed.condition, part, parts)
             found.update((key, pages[key.batch_pk]) for key in keys)
         return [found[key] for key in wanted]
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import orjson
 import strawberry
 
-from graph.context import InputLimits
+from graph.context import Context, InputLimits
+from graph.file_input import FileInput, new_file
 from graph.thread import in_thread
 from models.errors import AlreadyExists, BadInput, short
 from models.writes import NewObject, Pair
@@ -26,16 +27,18 @@ class ObjectInput:
     data: list[DatumInput] | None = strawberry.field(
         description="Its pairs, in order; none when absent. A key may occur more than once.", default=None
     )
+    file: FileInput | None = strawberry.field(description="A file to be uploaded for it.", default=None)
 
 
-async def new_objects(given: Sequence[ObjectInput], limits: InputLimits) -> list[NewObject]:
+async def new_objects(given: Sequence[ObjectInput], context: Context) -> list[NewObject]:
     """Raises BadInput or AlreadyExists naming the object and the pair."""
     if len(given) > _MANY:
-        return await in_thread(_new_objects, given, limits)
-    return _new_objects(given, limits)
+        return await in_thread(_new_objects, given, context)
+    return _new_objects(given, context)
 
 
-def _new_objects(given: Sequence[ObjectInput], limits: InputLimits) -> list[NewObject]:
+def _new_objects(given: Sequence[ObjectInput], context: Context) -> list[NewObject]:
+    limits = context.limits
     if len(given) > limits.max_objects_per_call:
         raise BadInput(
             f"{len(given):,} objects in one call; at most {limits.max_objects_per_call:,} are allowed:"
@@ -46,11 +49,12 @@ def _new_objects(given: Sequence[ObjectInput], limits: InputLimits) -> list[NewO
     if len({one.object_id for one in given}) < len(given):
         twice = [object_id for object_id, times in Counter(one.object_id for one in given).items() if times > 1]
         raise AlreadyExists(f'The call has "{short(twice[0])}" more than once.', objectIds=twice[:100])
-    return [NewObject(one.object_id, orjson.dumps(_pairs_of(one, limits)).decode()) for one in given]
+    return [_new_object(one, f'Object "{short(one.object_id)}"', context) for one in given]
 
 
-def _pairs_of(one: ObjectInput, limits: InputLimits) -> list[Pair]:
-    return pairs(one.data or (), f'Object "{short(one.object_id)}"', limits)
+def _new_object(given: ObjectInput, whose: str, context: Context) -> NewObject:
+    data = orjson.dumps(pairs(given.data or (), whose, context.limits)).decode()
+    return NewObject(given.object_id, data, new_file(given.file, whose, context) if given.file else None)
 
 
 def pairs(given: Sequence[DatumInput], whose: str, limits: InputLimits) -> list[Pair]:

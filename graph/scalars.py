@@ -6,7 +6,7 @@ The specified scalars cannot be replaced in a schema, because introspection refe
 import math
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NewType
 
 import strawberry
 from graphql import GraphQLError, GraphQLFloat, GraphQLID, GraphQLInt, GraphQLScalarType, GraphQLString
@@ -41,6 +41,24 @@ DateTime = strawberry.scalar(
     parse_value=parse_datetime,
     serialize=format_datetime,
 )
+
+
+def parse_big_int(value: object) -> int:
+    """A whole number of at most 64 bits; text too, for clients whose numbers are floats."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value, re.ASCII):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
+        raise BadInput("A BigInt is a whole number of at most 64 bits, as a number or as text.")
+    return value
+
+
+BigInt = strawberry.scalar(
+    name="BigInt",
+    description="A whole number of up to 64 bits. JavaScript's own numbers are exact up to 2^53 (8 PiB).",
+    parse_value=parse_big_int,
+    serialize=int,
+)
+Size = NewType("Size", int)  # in bytes
 
 
 def _refuse_unstorable(scalar: GraphQLScalarType) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, InlineFragmentNode
 
 from graph.context import Info
+from models.reads import Parts
 
 
 def selects(info: Info, name: str) -> bool:
@@ -15,6 +16,10 @@ def selects(info: Info, name: str) -> bool:
     if key not in known:
         known[key] = _stands_below(list(raw.field_nodes), raw.fragments, name)
     return known[key]
+
+
+def parts_of_objects(info: Info) -> Parts:
+    return Parts(data=selects(info, "data"), file=selects(info, "file"))
 
 
 def _stands_below(nodes: list[FieldNode], fragments: Mapping[str, FragmentDefinitionNode], name: str) -> bool:

@@ -10,6 +10,8 @@ WaybillError
 ├── Conflict              CONFLICT
 │   ├── AlreadyExists     ALREADY_EXISTS
 │   └── BatchNotEmpty     BATCH_NOT_EMPTY
+├── FileNotComplete       FILE_NOT_COMPLETE
+├── StorageUnavailable    STORAGE_UNAVAILABLE
 └── Unavailable           UNAVAILABLE
     └── TimedOut          TIMEOUT
 """
@@ -100,6 +102,12 @@ class BatchNotEmpty(Conflict):
     code = "BATCH_NOT_EMPTY"
 
 
+class FileNotComplete(WaybillError):
+    """The file is not complete: there is nothing to read yet."""
+
+    code = "FILE_NOT_COMPLETE"
+
+
 class Unavailable(WaybillError):
     """The database does not answer: try again in a moment. See what is there before you repeat a change."""
 
@@ -110,3 +118,9 @@ class TimedOut(Unavailable):
     """The request took too long and was stopped: ask for less at once. See what is there before you repeat a change."""
 
     code = "TIMEOUT"
+
+
+class StorageUnavailable(WaybillError):
+    """S3 does not answer: try again in a moment. What was uploaded stays."""
+
+    code = "STORAGE_UNAVAILABLE"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from models.file_state import FileState
+
 HEAD_CHARACTERS = 300  # of a long value that are in the index; see migrations/_pairs.py
 
 
@@ -64,6 +66,13 @@ class HasPair:
 
     key: str | None
     test: ValueTest | None
+
+
+@dataclass(frozen=True)
+class HasFile:
+    """Its file is in this state."""
+
+    state: FileState
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,7 @@ Condition: TypeAlias = (
     | CreatedAfter
     | CreatedBefore
     | HasPair
+    | HasFile
     | HasObjectId
     | InBatch
     | InOuterBatch

@@ -1,19 +1,18 @@
 """Everything that is read of batches and objects, each question one statement."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from models import database
+from models import database, files
 from models.filters import All, Condition, HasObjectId, InOuterBatch
 from models.pages import Bounds, Page, Row, Scope
 from models.sql import Sql
 
 MOST_CHARACTERS = 64_000_000  # of data in one answer of the database
 
-_OBJECT = (
-    "o.id, o.object_id, {data} AS data, o.updated_at, o.batch_pk, b.batch_id, b.created_by_id"
-    " FROM {source} JOIN objects o ON o.id = s.object_pk JOIN batches b ON b.id = o.batch_pk"
-)
-_NO_DATA = "'[]'::jsonb"
+_OBJECT = "o.id, o.object_id, o.updated_at, o.batch_pk, b.batch_id, b.created_by_id"
+_JOINED = "JOIN objects o ON o.id = s.object_pk JOIN batches b ON b.id = o.batch_pk"
+_FILE = "LEFT JOIN uploads u ON u.object_pk = o.id AND u.is_current"
 # A hundred pages of a hundred objects of a megabyte: what goes beyond is null, and refused if it is asked for.
 _SOME_DATA = (
     f"CASE WHEN sum(length(o.data::text)) OVER (ORDER BY o.id DESC ROWS UNBOUNDED PRECEDING) <= {MOST_CHARACTERS}"
@@ -21,29 +20,44 @@ _SOME_DATA = (
 )
 
 
-async def objects(scope: Scope, where: Condition, bounds: Bounds, *, with_data: bool = True) -> Page:
-    """One page of objects, newest first; ``data`` of each is empty unless it is asked for."""
+class Parts(NamedTuple):
+    """What is read of each object beside itself; ``data`` is an empty list and ``file_...`` null otherwise."""
+
+    data: bool = True
+    file: bool = True
+
+    def of(self, source: str, data: str = "o.data") -> str:
+        """A SELECT and FROM clause: the objects whose keys ``source`` lists."""
+        columns = (
+            _OBJECT,
+            f"{data if self.data else _NO_DATA} AS data",
+            files.COLUMNS if self.file else files.NO_COLUMNS,
+        )
+        return f"SELECT {', '.join(columns)} FROM {source} {_JOINED} {_FILE if self.file else ''}"
+
+
+_NO_DATA = "'[]'::jsonb"
+_ALL = Parts()
+
+
+async def objects(scope: Scope, where: Condition, bounds: Bounds, parts: Parts = _ALL) -> Page:
+    """One page of objects, newest first."""
     sql = Sql(scope.tenant_id)
     source = sql.source(All((scope.within, where)), bounds.narrow(sql), bounds.order("object_pk"))
-    select = _OBJECT.format(data="o.data" if with_data else _NO_DATA, source=f"({source}) AS s")
-    return bounds.page(await _fetch(sql, f"SELECT {select} ORDER BY o.id {bounds.direction}"))
+    return bounds.page(await _fetch(sql, f"{parts.of(f'({source}) AS s')} ORDER BY o.id {bounds.direction}"))
 
 
 async def objects_of_batches(
-    scope: Scope, batches: Sequence[int], where: Condition, bounds: Bounds, *, with_data: bool = True
+    scope: Scope, batches: Sequence[int], where: Condition, bounds: Bounds, parts: Parts = _ALL
 ) -> dict[int, Page]:
-    """The same page of each of several batches (primary keys).
-
-    ``data`` is empty unless it is asked for, and null where all of them have more than MOST_CHARACTERS.
-    """
+    """The same page of each of several batches (primary keys); ``data`` is null beyond MOST_CHARACTERS of all of it."""
     sql = Sql(scope.tenant_id)
     outer = sql.bind(tuple(batches), "bigint[]")
     condition = All((scope.within, InOuterBatch("k.outer_pk"), where))
     source = sql.source(condition, bounds.narrow(sql), bounds.order("object_pk"))
-    lateral = f"unnest({outer}) AS k (outer_pk) CROSS JOIN LATERAL ({source}) AS s"
-    select = _OBJECT.format(data=_SOME_DATA if with_data else _NO_DATA, source=lateral)
+    select = parts.of(f"unnest({outer}) AS k (outer_pk) CROSS JOIN LATERAL ({source}) AS s", data=_SOME_DATA)
     rows: dict[int, list[Row]] = {batch: [] for batch in batches}
-    for row in await _fetch(sql, f"SELECT {select} ORDER BY o.id {bounds.direction}"):
+    for row in await _fetch(sql, f"{select} ORDER BY o.id {bounds.direction}"):
         rows[row["batch_pk"]].append(row)
     return {batch: bounds.page(of) for batch, of in rows.items()}
 

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from models import ids
+from models.driving import FAR, distance, driver, flat, leading
 from models.errors import BadInput
 from models.filters import (
     HEAD_CHARACTERS,
@@ -29,6 +30,7 @@ from models.filters import (
     Equals,
     Everything,
     HasBatchId,
+    HasFile,
     HasKey,
     HasObject,
     HasObjectId,
@@ -97,6 +99,11 @@ class Sql:
                 pair = self._alias()
                 found = f"{pair}.object_pk = {key}{self._pair(condition, pair, listed=False)}"
                 return f"EXISTS (SELECT FROM object_pairs {pair} WHERE {found} OFFSET 0)"
+            case HasFile():
+                file = self._alias()
+                return (
+                    f"EXISTS (SELECT FROM uploads {file} WHERE {file}.object_pk = {key}{self._file(condition, file)})"
+                )
             case HasObjectId(object_ids):
                 wanted = self.bind(object_ids, "text[]")
                 return (
@@ -153,6 +160,9 @@ class Sql:
                 pass
         return " AND ".join(parts)
 
+    def _file(self, condition: HasFile, file: str) -> str:
+        return f" AND {file}.is_current AND {file}.state = {self.bind(condition.state.value, 'text')}"
+
     def _values(self, values: tuple[str, ...]) -> str:
         return self.bind(tuple(sorted({indexed(value) for value in values})), "text[]")
 
@@ -185,16 +195,22 @@ class Sql:
         return f"SELECT object_pk FROM ({' UNION ALL '.join(f'({one})' for one in sources)}) AS c {end}"
 
     def _driven(self, driving: Condition, others: Condition, narrow: Narrow, end: str) -> str:
-        if isinstance(driving, AnyOf) and _distance(driving) < _FAR:
-            parts = [self._driven(*_driver(All((part, others))), narrow, end) for part in driving.of]
+        if isinstance(driving, AnyOf) and distance(driving) < FAR:
+            parts = [self._driven(*driver(All((part, others))), narrow, end) for part in driving.of]
             return f"SELECT object_pk FROM ({' UNION '.join(f'({part})' for part in parts)}) AS u {end}"
+        if isinstance(driving, HasFile):
+            file = self._alias()
+            key = f"{file}.object_pk"
+            test = self.test(others, key, f"(SELECT batch_pk FROM objects WHERE id = {key})")
+            where = f"{file}.tenant_id = {self.tenant}{self._file(driving, file)} AND {test} AND {narrow(key)}"
+            return f"SELECT {key} FROM uploads {file} WHERE {where} {end}"
         if not isinstance(driving, HasPair):
             test = self.test(All((driving, others)), "o.id", "o.batch_pk")
             tests = f"o.tenant_id = {self.tenant} AND {test} AND {narrow('o.id')}"
             return f"SELECT o.id AS object_pk FROM objects o WHERE {tests} {end}"
         # An object has a pair once, but may have several of a key or of a value.
         once = driving.key is not None and isinstance(driving.test, Equals | OneOf)
-        rest = _flat(others)
+        rest = flat(others)
         batch = next((part for part in rest if isinstance(part, InBatch | InOuterBatch)), None)
         if batch is None:
             pair = self._alias()
@@ -234,10 +250,11 @@ class Sql:
 
     def _ways(self, condition: Condition) -> Iterator[tuple[Condition, Condition, str]]:
         """Each way to answer an AND: the part that drives, the others, and an expression that is true of one way."""
-        parts = _flat(condition)
-        rivals = sorted((part for part in parts if 0 < _distance(part) < _FAR), key=_distance)[:_MOST_RIVALS]
-        if len(rivals) < 2 or any(_distance(part) == 0 for part in parts):
-            yield *_driver(condition), "true"
+        parts = flat(condition)
+        able = leading(parts)
+        rivals = sorted((part for part in able if 0 < distance(part) < FAR), key=distance)[:_MOST_RIVALS]
+        if len(rivals) < 2 or any(distance(part) == 0 for part in able):
+            yield *driver(condition), "true"
             return
         name = f"choice{len(self._choices) + 1}"
         reaches = ", ".join(f"({number}, {self._reach(rival)})" for number, rival in enumerate(rivals))
@@ -253,7 +270,12 @@ class Sql:
         Lists that are not in key order are either rare, and then 0, or drive only when nothing else can.
         """
         if isinstance(condition, AnyOf):
-            return f"greatest({', '.join(self._reach(_driver(part)[0]) for part in condition.of)})"
+            return f"greatest({', '.join(self._reach(driver(part)[0]) for part in condition.of)})"
+        if isinstance(condition, HasFile):
+            file = self._alias()
+            where = f"{file}.tenant_id = {self.tenant}{self._file(condition, file)}"
+            newest = f"SELECT {file}.object_pk FROM uploads {file} WHERE {where} ORDER BY {file}.object_pk DESC"
+            return f"coalesce(({newest} OFFSET {_SAMPLE - 1} LIMIT 1), 0)"
         assert isinstance(condition, HasPair)  # noqa: S101 -- _distance sends nothing else here
         pair = self._alias()
         begin = f"FROM object_pairs {pair} WHERE {pair}.tenant_id = {self.tenant}"
@@ -274,50 +296,6 @@ class Sql:
         if self._aliases > MOST_LOOKUPS:
             raise BadInput('The filter combines too many alternatives: use "in" for several values, or ask in parts.')
         return f"p{self._aliases}"
-
-
-_FAR = 100
-
-
-def _driver(condition: Condition) -> tuple[Condition, Condition]:
-    """The part of an AND whose index leads to the rows, going by its kind alone, and what remains to be tested."""
-    parts = _flat(condition)
-    if not parts:
-        return Everything(), Everything()
-    driving = min(parts, key=_distance)
-    return driving, All(tuple(part for part in parts if part is not driving))
-
-
-def _distance(condition: Condition) -> int:
-    """How far a condition's index is from being the answer; how many rows match is not known here."""
-    match condition:
-        case HasObjectId() | HasKey():
-            return 0
-        case HasPair(key, Equals()):
-            return 1 if key is not None else 2
-        case HasPair(_, OneOf()):
-            return 3
-        case AnyOf(of) if of:
-            # What is found by its id (0) makes no list.
-            return 4 + max(min((_distance(part) for part in _flat(one)), default=_FAR) or _FAR for one in of)
-        case HasPair(_, StartsWith()):
-            return 20
-        case HasPair(_, Compares()):
-            return 21
-        case HasPair():
-            return 22
-        case _:
-            return _FAR
-
-
-def _flat(condition: Condition) -> list[Condition]:
-    match condition:
-        case Everything():
-            return []
-        case All(of):
-            return [part for one in of for part in _flat(one)]
-        case _:
-            return [condition]
 
 
 def _joined(operator: str, empty: str, parts: list[str]) -> str:

@@ -1,6 +1,6 @@
 """Everything that changes batches and objects: each function is one transaction, kept whole or not at all."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,8 +9,10 @@ from typing import TypeAlias
 import asyncpg
 import orjson
 
-from models import database, ids
+from models import database, files
+from models.calls import Call
 from models.errors import AlreadyExists, BatchNotEmpty, Conflict, NotFound, short
+from models.files import NewFile
 from models.pages import Row, Scope
 from models.sql import Sql
 
@@ -23,6 +25,7 @@ _DELETED_AT_ONCE = 10_000
 class NewObject:
     object_id: str
     data: str  # JSON of a list of pairs
+    file: NewFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,9 @@ class Made:
 
     at: datetime
     batch: Row
-    object_keys: range
+    object_keys: Sequence[int]
     objects: Sequence[NewObject]
+    uploads: Mapping[int, Row]  # by the object's key
 
     def rows(self) -> Iterator[Row]:
         """The new objects as a page would have read them."""
@@ -45,14 +49,15 @@ class Made:
                 "batch_pk": self.batch["id"],
                 "batch_id": self.batch["batch_id"],
                 "created_by_id": self.batch["created_by_id"],
+                **self.uploads.get(key, files.NO_FILE),
             }
 
 
 async def create_batch(tenant_id: int, user_id: int, batch_id: str, objects: Sequence[NewObject]) -> Made:
     """Raises AlreadyExists naming the batch or the objects whose ids are taken."""
     async with _naming_taken(tenant_id, objects), database.transaction():
-        call = await _Call.begin()
-        [batch_pk] = ids.keys(call.now, call.number, 1)
+        call = await Call.begin()
+        [batch_pk] = call.keys(1)
         try:
             await database.execute(
                 "INSERT INTO batches (id, tenant_id, batch_id, created_by_id) VALUES ($1, $2, $3, $4)",
@@ -63,7 +68,7 @@ async def create_batch(tenant_id: int, user_id: int, batch_id: str, objects: Seq
                 raise
             raise AlreadyExists(f"There is a batch {_named([batch_id])} already.", batchIds=[batch_id]) from None
         batch = {"id": batch_pk, "batch_id": batch_id, "created_by_id": user_id}
-        return await call.copy_objects(tenant_id, batch, objects)
+        return await _copy_objects(call, tenant_id, batch, objects)
 
 
 async def create_objects(tenant_id: int, batch: Row, objects: Sequence[NewObject]) -> Made:
@@ -72,7 +77,7 @@ async def create_objects(tenant_id: int, batch: Row, objects: Sequence[NewObject
     Raises AlreadyExists naming the objects whose ids are taken, NotFound when the batch has just been deleted.
     """
     async with _naming_taken(tenant_id, objects), database.transaction():
-        return await (await _Call.begin()).copy_objects(tenant_id, batch, objects)
+        return await _copy_objects(await Call.begin(), tenant_id, batch, objects)
 
 
 async def update_data(
@@ -152,33 +157,22 @@ async def _delete_objects_of(tenant_id: int, batch_pk: int) -> int:
     return deleted
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """What the keys of one call are made of (``ids.py``)."""
-
-    now: datetime
-    number: int
-
-    @classmethod
-    async def begin(cls) -> "_Call":
-        # To the millisecond, so that a row's time is exactly what its key says.
-        [row] = await database.fetch("SELECT date_trunc('milliseconds', now()) AS now, nextval('calls') AS number")
-        return cls(row["now"], row["number"])
-
-    async def copy_objects(self, tenant_id: int, batch: Row, objects: Sequence[NewObject]) -> Made:
-        keys = ids.keys(self.now, self.number, len(objects))
-        columns = ("id", "tenant_id", "batch_pk", "object_id", "data", "updated_at")
-        # In the order of their ids: two calls with the same ones wait for each other and do not deadlock.
-        ordered = sorted(zip(keys, objects, strict=True), key=lambda pair: pair[1].object_id)
-        records = ((key, tenant_id, batch["id"], one.object_id, one.data, self.now) for key, one in ordered)
-        try:
-            if objects:
-                await database.copy("objects", columns, records)
-        except asyncpg.ForeignKeyViolationError as error:
-            if error.constraint_name != "objects_batch_fkey":
-                raise
-            raise NotFound("The batch has just been deleted.") from None
-        return Made(self.now, batch, keys, objects)
+async def _copy_objects(call: Call, tenant_id: int, batch: Row, objects: Sequence[NewObject]) -> Made:
+    keys = call.keys(len(objects))
+    columns = ("id", "tenant_id", "batch_pk", "object_id", "data", "updated_at")
+    # In the order of their ids: two calls with the same ones wait for each other and do not deadlock.
+    ordered = sorted(zip(keys, objects, strict=True), key=lambda pair: pair[1].object_id)
+    records = ((key, tenant_id, batch["id"], one.object_id, one.data, call.now) for key, one in ordered)
+    try:
+        if objects:
+            await database.copy("objects", columns, records)
+    except asyncpg.ForeignKeyViolationError as error:
+        if error.constraint_name != "objects_batch_fkey":
+            raise
+        raise NotFound("The batch has just been deleted.") from None
+    announced = [(key, one.file) for key, one in zip(keys, objects, strict=True) if one.file is not None]
+    uploads = await files.copy(call, tenant_id, announced) if announced else []
+    return Made(call.now, batch, keys, objects, {upload["object_pk"]: upload for upload in uploads})
 
 
 @asynccontextmanager

@@ -1,4 +1,7 @@
-"""One PostgreSQL for the whole run, one database per worker from a migrated template, one tenant per test."""
+"""One PostgreSQL for the whole run, one database per worker from a migrated template, one tenant per test.
+
+And one SeaweedFS, from the first test that needs it.
+"""
 
 import asyncio
 import contextlib
@@ -17,15 +20,19 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from starlette.datastructures import Secret
+from starlette.datastructures import CommaSeparatedStrings, Secret
 
 from access.credentials import create_key
 from models import AccessLevel, Role, Tenant, User, database
-from waybill import postgres
+from storage.client import Config, Storage, connected
+from storage.signing import Credentials
+from waybill import postgres, seaweedfs
 from waybill.app import create_app
 from waybill.settings import Settings
 
 TEMPLATE = "waybill"
+BUCKETS = ["waybill-one", "waybill-two"]
+ORIGIN = "https://app.example"
 _server = contextlib.ExitStack()
 
 
@@ -40,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     directory = Path(_server.enter_context(tempfile.TemporaryDirectory(prefix="waybill-test-")))
     directory.chmod(0o755)
     server = postgres.running(directory / "data", binaries=Path(binaries) if binaries else None, durable=False)
+    os.environ["WAYBILL_TEST_DATA"] = str(directory / "data")
     os.environ["WAYBILL_TEST_DATABASE"] = url = _server.enter_context(server)
     asyncio.run(database.migrate(url))
 
@@ -70,14 +78,44 @@ async def database_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def settings(database_url: str) -> Settings:
-    return Settings(database_url=Secret(database_url), database_connections=5)
+def seaweed() -> Iterator[seaweedfs.Server]:
+    """The workers' common S3 server, which the last of them stops."""
+    with seaweedfs.Server(Path(os.environ["WAYBILL_TEST_DATA"]), buckets=BUCKETS, origins=[ORIGIN]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def storage_config(seaweed: seaweedfs.Server) -> Config:
+    return Config(
+        buckets=BUCKETS,
+        region=seaweedfs.REGION,
+        endpoint=seaweed.url,
+        path_style=True,
+        credentials=seaweed.credentials,
+    )
+
+
+@pytest.fixture(scope="session")
+async def storage(storage_config: Config) -> AsyncIterator[Storage]:
+    async with connected(storage_config) as storage:
+        yield storage
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str, seaweed: seaweedfs.Server) -> Settings:
+    return Settings(
+        database_url=Secret(database_url),
+        database_connections=5,
+        s3_buckets=CommaSeparatedStrings(BUCKETS),
+        s3_endpoint=seaweed.url,
+        s3_path_style=True,
+    )
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def running(settings: Settings, credentials: Credentials) -> AsyncIterator[httpx.AsyncClient]:
     """The application with its lifespan; its answers come over ASGI."""
-    app = create_app(settings)
+    app = create_app(settings, s3_credentials=credentials)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://waybill.test") as client:
@@ -85,8 +123,8 @@ async def running(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(settings) as client:
+async def http(settings: Settings, seaweed: seaweedfs.Server) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(settings, seaweed.credentials) as client:
         yield client
 
 
@@ -194,14 +232,14 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def served(database_url: str, **environment: str) -> Iterator[str]:
-    """A real `waybill serve` process; the address it listens on."""
+def served(database_url: str, *, until: str = "/readyz", **environment: str) -> Iterator[str]:
+    """A real `waybill serve` process, whose answer at ``until`` is good; the address it listens on."""
     port = free_port()
     command = [sys.executable, "-m", "waybill", "serve", "--port", str(port)]
     environment = {**os.environ, "WAYBILL_DATABASE_URL": database_url, **environment}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200)
+            wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}{until}").status_code == 200)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
@@ -219,7 +257,19 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 @pytest.fixture(scope="session")
-def service_url(database_url: str) -> Iterator[str]:
+def with_files(seaweed: seaweedfs.Server) -> dict[str, str]:
+    """The environment of a service process that keeps files."""
+    return {
+        "WAYBILL_S3_BUCKETS": ",".join(BUCKETS),
+        "WAYBILL_S3_ENDPOINT": seaweed.url,
+        "WAYBILL_S3_PATH_STYLE": "true",
+        "AWS_ACCESS_KEY_ID": seaweed.credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": seaweed.credentials.secret_key,
+    }
+
+
+@pytest.fixture(scope="session")
+def service_url(database_url: str, with_files: dict[str, str]) -> Iterator[str]:
     """A service process on this worker's database, for tests that need a socket."""
-    with served(database_url) as url:
+    with served(database_url, **with_files) as url:
         yield url

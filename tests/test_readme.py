@@ -47,7 +47,7 @@ def test_every_error_says_something_and_stands_in_the_tree_of_its_module() -> No
 
 
 def shown(default: object) -> str:
-    if isinstance(default, Secret | CommaSeparatedStrings):
+    if isinstance(default, Secret | CommaSeparatedStrings) or default == "":
         return ""
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"

@@ -1,7 +1,8 @@
 """The ASGI application: puts the parts together."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
@@ -11,23 +12,36 @@ from starlette.routing import Mount, Route
 
 from access.credentials import authenticate
 from access.policy import Viewer
-from graph.context import Context, InputLimits
+from graph.context import S3, Context, InputLimits
 from graph.endpoint import GraphQLEndpoint
 from graph.limits import AnswerLimits, QueryLimits
 from graph.schema import schema
 from models import database
 from models.trace import current
+from storage.client import Config, connected
+from storage.signing import Credentials
+from storage.urls import signing
 from waybill.graphiql import GraphiqlAssets, graphiql_page
 from waybill.health import healthz, readyz
 from waybill.logs import RequestLog
 from waybill.refusals import HANDLERS, OnlyHosts
 from waybill.settings import Settings
+from worker import work
 
 
-def create_app(settings: Settings, *, graphiql_key: str | None = None, hosts: Collection[str] = ()) -> Starlette:
+def create_app(
+    settings: Settings,
+    *,
+    graphiql_key: str | None = None,
+    hosts: Collection[str] = (),
+    s3_credentials: Credentials | None = None,
+    works: bool = False,
+) -> Starlette:
     """``graphiql_key`` is shown to whoever opens the page: for `waybill dev` on loopback only.
 
-    ``hosts`` are the names that a request may have in its header Host; any if there are none.
+    ``hosts`` are the names that a request may have in its header Host; any if there are none. Without
+    ``s3_credentials`` they are those that the AWS SDK finds. ``app.state.storage`` is the Storage while the application
+    runs, None without buckets. ``works`` does the background work beside the requests.
     """
     limits = InputLimits(
         page_size=settings.page_size,
@@ -38,12 +52,17 @@ def create_app(settings: Settings, *, graphiql_key: str | None = None, hosts: Co
         max_value_characters=settings.max_value_characters,
         max_pairs_per_object=settings.max_pairs_per_object,
         max_rows_per_request=settings.max_rows_per_request,
+        max_file_bytes=settings.max_file_bytes,
+        max_verified_bytes=settings.max_verified_bytes,
+        upload_seconds=settings.upload_seconds,
     )
+
+    s3: S3 | None = None
 
     def make_context(viewer: Viewer) -> Context:
         if (trace := current.get()) is not None:
             trace.turns = database.turns(viewer.tenant_id)
-        return Context(viewer, limits)
+        return Context(viewer, limits, s3)
 
     endpoint = GraphQLEndpoint(
         schema,
@@ -65,8 +84,17 @@ def create_app(settings: Settings, *, graphiql_key: str | None = None, hosts: Co
     )
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with database.connected(database_config(settings), everywhere=True):
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        nonlocal s3
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(database.connected(database_config(settings), everywhere=True))
+            app.state.storage = None
+            if settings.s3_buckets:
+                storage = await stack.enter_async_context(connected(storage_config(settings, s3_credentials)))
+                s3 = S3(storage, await stack.enter_async_context(signing(storage, settings.s3_sse)))
+                app.state.storage = storage
+                if works:
+                    stack.callback(asyncio.create_task(work.run(storage)).cancel)
             yield
 
     middleware = [Middleware(RequestLog)]
@@ -97,4 +125,15 @@ def database_config(settings: Settings) -> dict[str, Any]:
         str(settings.database_url),
         max_connections=settings.database_connections,
         statement_timeout_seconds=settings.statement_timeout_seconds,
+    )
+
+
+def storage_config(settings: Settings, credentials: Credentials | None = None) -> Config:
+    return Config(
+        buckets=list(settings.s3_buckets),
+        region=settings.s3_region,
+        endpoint=settings.s3_endpoint,
+        public_endpoint=settings.s3_public_endpoint,
+        path_style=settings.s3_path_style,
+        credentials=credentials,
     )

@@ -1,4 +1,4 @@
-"""`waybill dev`: PostgreSQL, the schema, a first tenant with user and key, and the service, in one process tree."""
+"""`waybill dev`: PostgreSQL, SeaweedFS, a first tenant with user and key, and the service, all started together."""
 
 import asyncio
 import contextlib
@@ -11,22 +11,24 @@ import shlex
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
-from starlette.datastructures import Secret
+from starlette.datastructures import CommaSeparatedStrings, Secret
 
 from access import credentials
 from models import Role, Tenant, User, database
 from models.errors import Unauthenticated
-from waybill import locks, postgres
+from storage.signing import Credentials
+from waybill import locks, postgres, seaweedfs
 from waybill.app import create_app
 from waybill.server import UVICORN
 from waybill.settings import Settings
+from waybill.shared_server import SharedServer
 
 TENANT = "main"
 USER = "admin"
@@ -44,7 +46,8 @@ class DevError(Exception):
 def run(data_dir: Path, settings: Settings) -> None:
     """Serves on the settings' host and port until SIGINT, SIGTERM or SIGHUP, and leaves nothing running.
 
-    The settings' database is replaced by the one in ``data_dir``. Raises DevError, postgres.PostgresError.
+    The settings' database is replaced by the one in ``data_dir``, and so is S3 unless they name buckets. Raises
+    DevError, ServerError.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both unwind everything that was started
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
@@ -57,13 +60,20 @@ def run(data_dir: Path, settings: Settings) -> None:
             _listening(settings.host, settings.port) as listener,
             postgres.Server(data_dir) as server,
             _only_one(data_dir),
+            contextlib.ExitStack() as files,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             address, port = listener.getsockname()[:2]  # the port differs when any free one was asked for, by 0
             settings = dataclasses.replace(settings, database_url=Secret(server.url), port=port)
+            servers: list[SharedServer] = [server]
+            s3_credentials = None
+            if not settings.s3_buckets:
+                storage = files.enter_context(seaweedfs.Server(data_dir, origins=_origins(settings)))
+                settings, s3_credentials = with_files(settings, storage), storage.credentials
+                servers.append(storage)
             key = runner.run(prepare(server.url, data_dir / "api-key"))
-            app = _app(settings, key, loopback=ipaddress.ip_address(address).is_loopback)
-            runner.run(_serve(app, listener, server, lambda: _welcome(settings, key, data_dir)))
+            app = _app(settings, key, s3_credentials, loopback=ipaddress.ip_address(address).is_loopback)
+            runner.run(_serve(app, listener, servers, lambda: _welcome(settings, key, data_dir)))
     except KeyboardInterrupt:
         pass
     except PermissionError as error:
@@ -73,13 +83,31 @@ def run(data_dir: Path, settings: Settings) -> None:
         raise DevError(f"waybill dev cannot run in {data_dir}: {error}") from error
 
 
-def _app(settings: Settings, key: str, *, loopback: bool) -> Starlette:
+def with_files(settings: Settings, storage: seaweedfs.Server) -> Settings:
+    """For files in the embedded server; its credentials are another matter."""
+    return dataclasses.replace(
+        settings,
+        s3_buckets=CommaSeparatedStrings(storage.buckets),
+        s3_region=seaweedfs.REGION,
+        s3_endpoint=storage.url,
+        s3_path_style=True,
+    )
+
+
+def _origins(settings: Settings) -> list[str]:
+    """Our own pages put and show files too."""
+    own = [f"http://{name}:{settings.port}" for name in ("127.0.0.1", "localhost", "[::1]")]
+    return [*settings.cors_origins, *own]
+
+
+def _app(settings: Settings, key: str, s3_credentials: Credentials | None, *, loopback: bool) -> Starlette:
     """With the key in its page where only this machine can open it."""
     if not loopback:
-        return create_app(settings)
+        return create_app(settings, s3_credentials=s3_credentials, works=True)
     # Any name may resolve to this machine: a foreign site's page would read the key through its own.
     own = f"[{settings.host}]" if ":" in settings.host else settings.host.lower()
-    return create_app(settings, graphiql_key=key, hosts=sorted({"127.0.0.1", "[::1]", "localhost", own}))
+    hosts = sorted({"127.0.0.1", "[::1]", "localhost", own})
+    return create_app(settings, graphiql_key=key, hosts=hosts, s3_credentials=s3_credentials, works=True)
 
 
 async def prepare(url: str, key_file: Path) -> str:
@@ -111,9 +139,11 @@ async def _new_key(key_file: Path) -> str:
         return await credentials.create_key(user, KEY_NAME)
 
 
-async def _serve(app: Starlette, listener: socket.socket, server: postgres.Server, welcome: Callable[[], None]) -> None:
+async def _serve(
+    app: Starlette, listener: socket.socket, servers: Sequence[SharedServer], welcome: Callable[[], None]
+) -> None:
     web = _Web(uvicorn.Config(app, loop="none", timeout_graceful_shutdown=3, **UVICORN), welcome)
-    watch = asyncio.create_task(_watch(server))
+    watch = asyncio.create_task(_watch(servers))
     watch.add_done_callback(lambda _: setattr(web, "should_exit", True))
     await web.serve(sockets=[listener])
     watch.cancel()
@@ -121,14 +151,15 @@ async def _serve(app: Starlette, listener: socket.socket, server: postgres.Serve
         await watch
 
 
-async def _watch(server: postgres.Server) -> None:
-    """Until it can be started no more, PostgreSQL is started again when it died; requests get 503 meanwhile."""
+async def _watch(servers: Sequence[SharedServer]) -> None:
+    """Until one can be started no more, they are started again when they died; requests get 503 meanwhile."""
     while True:
         await asyncio.sleep(WATCH_SECONDS)
-        if not await asyncio.to_thread(server.alive):
-            log.error("PostgreSQL died and is started again")
-            await asyncio.to_thread(server.recover)
-        await asyncio.to_thread(server.trim_log)
+        for server in servers:
+            if not await asyncio.to_thread(server.alive):
+                log.error("%s died and is started again", server.product)
+                await asyncio.to_thread(server.recover)
+            await asyncio.to_thread(server.trim_log)
 
 
 class _Web(uvicorn.Server):

@@ -21,6 +21,16 @@ def lock(file: IO[bytes]) -> bool:
     return True
 
 
+def held(path: Path) -> bool:
+    """Whether somebody has locked the file for themselves alone; those who ask do not get in each other's way."""
+    try:
+        with opened(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
 def share(file: IO[bytes]) -> None:
     """Lock the file together with others who do the same; waits for one who locked it alone."""
     fcntl.flock(file, fcntl.LOCK_SH)

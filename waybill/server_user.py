@@ -1,9 +1,10 @@
-"""Whom PostgreSQL runs as: it refuses root, so that root starts it as a system user of its own."""
+"""Whom the embedded servers run as: PostgreSQL refuses root, so that root starts them as a system user of their own."""
 
 import contextlib
 import os
 import pwd
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -67,9 +68,18 @@ class ServerUser:
             os.chown(path, *self.ids)
 
     def run(
-        self, *command: str | Path, text: str = "", output: IO[bytes] | None = None
+        self,
+        *command: str | Path,
+        text: str = "",
+        output: IO[bytes] | None = None,
+        directory: Path = Path("/"),
+        environment: Mapping[str, str] | None = None,
+        files: Sequence[IO[bytes]] = (),
     ) -> subprocess.CompletedProcess[str]:
-        """Out of reach of the terminal's Ctrl-C and of the environment. ``text`` goes to its standard input."""
+        """Out of reach of the terminal's Ctrl-C and of our environment. ``text`` goes to its standard input.
+
+        It inherits the open ``files``, and with them their locks.
+        """
         return subprocess.run(
             command,
             input=text,
@@ -77,8 +87,9 @@ class ServerUser:
             stderr=output or subprocess.PIPE,
             text=True,
             check=False,
-            cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C"},
+            cwd=directory,
+            env={"PATH": os.defpath, "LC_ALL": "C", **(environment or {})},
+            pass_fds=[file.fileno() for file in files],
             start_new_session=True,
             user=self.ids and self.ids[0],
             group=self.ids and self.ids[1],

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +12,22 @@ from starlette.config import Config
 from starlette.datastructures import CommaSeparatedStrings, Secret
 
 from models.ids import MAX_ROWS_PER_CALL
+from storage.signing import Endpoint
 
 
 def _setting(default: Any, text: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": text})
 
 
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
 _MOST = {
     "max_objects_per_call": MAX_ROWS_PER_CALL,
     # A row of an index has at most 2,704 bytes, and a character up to 4.
     "max_id_characters": 600,
     "max_key_characters": 256,
+    "max_file_bytes": 5 * 1024**3,
+    "upload_seconds": 7 * 24 * 3600,
     # A day: PostgreSQL counts milliseconds in 32 bits, and timers take nothing infinite.
     "request_timeout_seconds": 86_400,
     "statement_timeout_seconds": 86_400,
@@ -36,6 +42,14 @@ class Settings:
     database_connections: int = _setting(10, "most connections to PostgreSQL per process")
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8000, "port to listen on")
+    s3_buckets: CommaSeparatedStrings = _setting(
+        CommaSeparatedStrings(()), "buckets for files, comma separated; new files go to all of them alike"
+    )
+    s3_region: str = _setting("us-east-1", "their region")
+    s3_endpoint: str = _setting("", "URL of S3 for the service; without it AWS")
+    s3_public_endpoint: str = _setting("", "URL of S3 for clients, in presigned URLs; without it the same")
+    s3_path_style: bool = _setting(False, "the bucket is in the path of URLs instead of the host name")
+    s3_sse: str = _setting("", "encryption that uploads ask for: `AES256` or `aws:kms`")
     cors_origins: CommaSeparatedStrings = _setting(
         CommaSeparatedStrings(()), "web origins that may call the API, comma separated"
     )
@@ -60,6 +74,11 @@ class Settings:
     max_key_characters: int = _setting(256, "length of a data key")
     max_value_characters: int = _setting(4_096, "length of a data value")
     max_pairs_per_object: int = _setting(256, "data pairs of one object")
+    max_file_bytes: int = _setting(5 * 1024**3, "size of one file; S3 takes 5 GiB in one request")
+    max_verified_bytes: int = _setting(
+        256 * 1024**2, "bytes that one `completeUploads` reads itself, where S3 keeps no SHA-256; the worker reads more"
+    )
+    upload_seconds: int = _setting(3_600, "how long a URL for an upload works")
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the variable that is out of range."""
@@ -71,6 +90,17 @@ class Settings:
                     raise ValueError(f"WAYBILL_{field.name.upper()} is {value}; it must be from {least} to {most:,}")
         if self.page_size > self.max_page_size:
             raise ValueError("WAYBILL_PAGE_SIZE must not be more than WAYBILL_MAX_PAGE_SIZE")
+        for bucket in self.s3_buckets:
+            if not _BUCKET.fullmatch(bucket):
+                raise ValueError(f"WAYBILL_S3_BUCKETS names {bucket!r}, which cannot be a bucket")
+        for name in ("s3_endpoint", "s3_public_endpoint"):
+            if url := getattr(self, name):
+                try:
+                    Endpoint.of(url, "bucket", region=self.s3_region, path_style=self.s3_path_style)
+                except ValueError as error:
+                    raise ValueError(f"WAYBILL_{name.upper()}: {error}") from error
+        if self.s3_sse not in ("", "AES256", "aws:kms"):
+            raise ValueError(f"WAYBILL_S3_SSE is {self.s3_sse!r}; it must be AES256 or aws:kms")
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

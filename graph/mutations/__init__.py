@@ -2,13 +2,17 @@
 
 import strawberry
 
+from graph.mutations.complete_uploads import CompleteUploads
 from graph.mutations.create_batch import CreateBatch
 from graph.mutations.create_objects import CreateObjects
+from graph.mutations.create_uploads import CreateUploads
 from graph.mutations.delete_batch import DeleteBatch
 from graph.mutations.delete_objects import DeleteObjects
 from graph.mutations.update_object_data import UpdateObjectData
 
 
 @strawberry.type(description="Everything that can be changed. Each mutation is kept whole or not at all.")
-class Mutation(CreateBatch, CreateObjects, UpdateObjectData, DeleteObjects, DeleteBatch):
+class Mutation(
+    CreateBatch, CreateObjects, UpdateObjectData, DeleteObjects, DeleteBatch, CreateUploads, CompleteUploads
+):
     pass

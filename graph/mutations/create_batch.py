@@ -27,6 +27,6 @@ class CreateBatch:
         viewer, limits = info.context.viewer, info.context.limits
         require(viewer, AccessLevel.EDIT)
         check_id("batchId", input.batch_id, limits)
-        objects = await new_objects(input.objects or (), limits)
+        objects = await new_objects(input.objects or (), info.context)
         made = await writes.create_batch(viewer.tenant_id, viewer.user_id, input.batch_id, objects)
         return CreateBatchPayload(made=made)

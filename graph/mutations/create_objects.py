@@ -26,6 +26,6 @@ class CreateObjects:
         viewer = info.context.viewer
         batch = await lookups.batch(info.context, input.batch_id)
         require(viewer, AccessLevel.EDIT)
-        objects = await new_objects(input.objects, info.context.limits)
+        objects = await new_objects(input.objects, info.context)
         made = await writes.create_objects(viewer.tenant_id, batch, objects)
         return CreateObjectsPayload(made=made)

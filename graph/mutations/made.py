@@ -1,5 +1,6 @@
 import strawberry
 
+from graph.types.files import Upload
 from graph.types.objects import Batch, Object
 from models.writes import Made
 
@@ -17,3 +18,7 @@ class MadeObjects:
     @strawberry.field(description="The new objects, in the order given.")
     def objects(self) -> list[Object]:
         return [Object.of(row) for row in self.made.rows()]
+
+    @strawberry.field(description="Those of the new objects that have a file, in this order: send its bytes.")
+    def uploads(self) -> list[Upload]:
+        return [Upload.of(row) for row in self.made.uploads.values()]

@@ -1,10 +1,11 @@
 import strawberry
 
 from graph.context import Context, Info
+from graph.types.files import Upload
 from graph.types.node import Node, parse_global_id
 from graph.types.objects import Batch, Object
 from graph.types.people import User
-from models import reads
+from models import files, reads
 from models.errors import BadInput, NotFound
 from models.filters import HasKey
 from models.pages import Bounds
@@ -57,6 +58,8 @@ async def _of_type(context: Context, type_name: str, keys: list[int]) -> list[No
                 Object.of(row)
                 for row in (await reads.objects(context.scope, HasKey(tuple(keys)), Bounds(len(keys)))).rows
             ]
+        case "Upload":
+            return [Upload.of(row) for row in await files.find(context.scope, keys)]
         case "User":
             return [User.of(row) for row in await context.users.load_many(keys) if row]
         case _:

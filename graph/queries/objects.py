@@ -4,7 +4,7 @@ import strawberry
 
 from graph import lookups
 from graph.context import Info
-from graph.selection import selects
+from graph.selection import parts_of_objects
 from graph.types.connection import Connection
 from graph.types.filters import ObjectWhere, filter_of
 from graph.types.objects import Object
@@ -31,9 +31,8 @@ class ObjectQuery:
         wanted = filter_of(where, context)
         digest = pages.digest("objects", context.viewer.tenant_id, wanted.digest)
         bounds = context.bounds(first, after, last, before, digest)
-        with_data = selects(info, "data")
         return Connection(
-            page=await reads.objects(context.scope, wanted.condition, bounds, with_data=with_data),
+            page=await reads.objects(context.scope, wanted.condition, bounds, parts_of_objects(info)),
             digest=digest,
             make=Object.of,
             count=partial(reads.count_objects, context.scope, wanted.condition),

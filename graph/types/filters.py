@@ -6,7 +6,7 @@ from datetime import datetime
 import strawberry
 
 from graph.context import Context, Filter
-from models import filters
+from models import FileState, filters
 from models.errors import BadInput
 from models.filters import Condition
 
@@ -58,6 +58,7 @@ class ObjectWhere:
     data: list[DataWhere] | None = strawberry.field(description="The data must match every entry.", default=None)
     batch_id: str | None = strawberry.field(description="In this batch.", default=None)
     object_ids: list[str] | None = strawberry.field(description="One of these ids.", default=None)
+    file_state: FileState | None = strawberry.field(description="Its file is in this state.", default=None)
     created_after: datetime | None = strawberry.field(description="Made later than this.", default=None)
     created_before: datetime | None = strawberry.field(description="Made earlier than this.", default=None)
     and_: list["ObjectWhere"] | None = strawberry.field(name="and", description="All of these hold.", default=None)
@@ -75,6 +76,8 @@ class ObjectWhere:
             yield filters.InBatch(self.batch_id)
         if self.object_ids is not None:
             yield filters.HasObjectId(_listed("objectIds", self.object_ids))
+        if self.file_state is not None:
+            yield filters.HasFile(self.file_state)
         yield from _created(self.created_after, self.created_before)
         yield from (part.condition() for part in self.and_ or ())
         if self.or_ is not None:

@@ -8,8 +8,9 @@ import strawberry
 
 from graph.context import Info, NestedCount, NestedPage
 from graph.limits import too_complex
-from graph.selection import selects
+from graph.selection import parts_of_objects
 from graph.types.connection import Connection
+from graph.types.files import File
 from graph.types.filters import ObjectWhere, filter_of
 from graph.types.node import Node, global_id
 from graph.types.people import User
@@ -63,7 +64,7 @@ class Batch(Node):
         wanted = filter_of(where, context)
         digest = pages.digest("objects of a batch", self.pk, wanted.digest)
         bounds = context.bounds(first, after, last, before, digest)
-        nested = NestedPage(self.pk, wanted, bounds, with_data=selects(info, "data"))
+        nested = NestedPage(self.pk, wanted, bounds, parts_of_objects(info))
         return Connection(
             page=await context.pages.load(nested),
             digest=digest,
@@ -96,6 +97,10 @@ class Object(Node):
             raise too_complex("characters", reads.MOST_CHARACTERS)
         pairs: list[Datum] = orjson.loads(text)  # plain dicts: the schema's default resolver reads both
         return pairs
+
+    @strawberry.field(description="Its file, if one was announced: the complete one, until a newer one is complete.")
+    def file(self) -> File | None:
+        return None if self.row["file_pk"] is None else File(row=self.row)
 
     @strawberry.field(description="The batch it is in.")
     def batch(self) -> Batch:

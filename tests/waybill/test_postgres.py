@@ -20,14 +20,14 @@ import pytest
 from models import database
 from tests.conftest import wait_for
 from tests.waybill.conftest import NOBODY, as_nobody, gone, needs_root, postmaster
-from waybill import postgres
+from waybill import postgres, shared_server
 
 ROOT = os.geteuid() == 0
 
 USER = """
 import sys
 from pathlib import Path
-from waybill import postgres
+from waybill import postgres, shared_server
 try:
     with postgres.running(Path(sys.argv[1])) as url:
         print(url, flush=True)
@@ -216,10 +216,10 @@ def test_missing_binaries_are_named(directory: Path) -> None:
 def test_log_is_bounded(directory: Path) -> None:
     with postgres.Server(directory, durable=False) as server:
         with server.log.open("ab") as log:
-            log.truncate(postgres.LOG_BYTES + 1)
+            log.truncate(shared_server.LOG_BYTES + 1)
         server.trim_log()
-        assert server.log.stat().st_size < postgres.LOG_BYTES
-        assert (directory / "postgres.log.1").stat().st_size > postgres.LOG_BYTES
+        assert server.log.stat().st_size < shared_server.LOG_BYTES
+        assert (directory / "postgres.log.1").stat().st_size > shared_server.LOG_BYTES
 
 
 @needs_root

@@ -133,6 +133,11 @@ def test_only_the_origins_of_the_setting_may_call(narrow: str, service_url: str,
         ("STATEMENT_TIMEOUT_SECONDS", "inf"),
         ("STATEMENT_TIMEOUT_SECONDS", "2147484"),
         ("INTROSPECTION", "perhaps"),
+        ("S3_BUCKETS", "fine, Not_Fine"),
+        ("S3_BUCKETS", "a/b"),
+        ("S3_ENDPOINT", "localhost:8333"),
+        ("S3_PUBLIC_ENDPOINT", "ftp://files.example"),
+        ("S3_SSE", "aes256"),
     ],
 )
 def test_value_that_cannot_be_is_refused_by_name(name: str, value: str) -> None:

@@ -2,33 +2,21 @@
 
 import asyncio
 import json
-import os
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import uvicorn
-from playwright.async_api import Browser, Page, Route, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.conftest import Caller, free_port
 from waybill.app import create_app
-from waybill.graphiql import STATIC
 from waybill.settings import Settings
 
 EDITOR = ".graphiql-query-editor"
 HEADERS = ".graphiql-editor-tool .graphiql-editor:not(.hidden)"
 QUERY = '{ objects(where: {data: [{key: "state", value: {eq: "AK"}}]}) { nodes { objectId } } }'
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @dataclass
@@ -83,19 +71,6 @@ class Visit:
             "name => __MONACO.editor.getModels().find(model => model.uri.path.endsWith(name)).getValue()", model
         )
         return str(value)
-
-
-@pytest.fixture(scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium. Where it or the built page is missing the tests are skipped, but CI has to have both."""
-    path = shutil.which("chromium")
-    if path is None or not (STATIC / "index.html").exists():
-        reason = "needs Chromium (apt-get install chromium) and the built page (Node.js 20.19 or newer, make install)"
-        pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        await browser.close()
 
 
 @pytest.fixture

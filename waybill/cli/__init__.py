@@ -8,6 +8,7 @@ import click
 COMMANDS = {
     "dev": "waybill.cli.service",
     "serve": "waybill.cli.service",
+    "worker": "waybill.cli.worker",
     "migrate": "waybill.cli.service",
     "schema": "waybill.cli.service",
     "tenant": "waybill.cli.people",
@@ -15,6 +16,8 @@ COMMANDS = {
     "key": "waybill.cli.people",
     "import": "waybill.cli.transfer",
     "export": "waybill.cli.transfer",
+    "upload": "waybill.cli.upload",
+    "download": "waybill.cli.download",
     "batches": "waybill.cli.lists",
     "objects": "waybill.cli.lists",
 }

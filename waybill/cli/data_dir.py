@@ -29,5 +29,5 @@ data_dir_option = click.option(
     envvar=VARIABLE,
     show_envvar=True,
     callback=lambda _context, _option, value: _expanded(value),
-    help="Where the embedded PostgreSQL keeps its files.",
+    help="Where the embedded servers keep their files.",
 )

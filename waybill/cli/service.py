@@ -14,9 +14,9 @@ from waybill import logs
 from waybill.app import create_app
 from waybill.cli.data_dir import data_dir_option
 from waybill.cli.database import chosen_database, read_settings
-from waybill.postgres import PostgresError
 from waybill.server import UVICORN
 from waybill.settings import Settings
+from waybill.shared_server import ServerError
 
 
 @click.command()
@@ -24,12 +24,12 @@ from waybill.settings import Settings
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on.  [default: 8000]")
 def dev(data_dir: Path, host: str | None, port: int | None) -> None:
-    """Run everything on this machine: PostgreSQL, a first tenant with a key, and the service with GraphiQL."""
+    """Run everything on this machine: PostgreSQL, SeaweedFS, a first key, and the service with GraphiQL."""
     settings = read_settings()
     logs.configure(settings.log_level)
     try:
         embedded.run(data_dir, _listening_on(settings, host, port))
-    except (embedded.DevError, PostgresError) as error:
+    except (embedded.DevError, ServerError) as error:
         raise click.ClickException(str(error)) from error
 
 

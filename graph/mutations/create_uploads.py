@@ -1,0 +1,58 @@
+import strawberry
+
+from access.policy import require
+from graph.context import Info
+from graph.file_input import FileInput, new_file
+from graph.inputs import is_id
+from graph.types.files import Upload
+from models import AccessLevel, files, reads, writes
+from models.errors import AlreadyExists, BadInput, short
+from models.filters import HasObjectId
+from models.pages import Bounds
+from models.reads import Parts
+
+MOST_UPLOADS = 1_000
+
+
+@strawberry.input(description="A file for an object.")
+class ObjectFileInput:
+    object_id: str = strawberry.field(description="The object; it must exist.")
+    file: FileInput = strawberry.field(description="Its new file.")
+
+
+@strawberry.input(description="Files for objects.")
+class CreateUploadsInput:
+    files: list[ObjectFileInput] = strawberry.field(description=f"At most {MOST_UPLOADS}, one for each object.")
+
+
+@strawberry.type(description="What was made.")
+class CreateUploadsPayload:
+    uploads: list[Upload] = strawberry.field(description="In the order given.")
+
+
+@strawberry.type
+class CreateUploads:
+    @strawberry.mutation(
+        description="Announce files of objects, all or none, and get a URL for each. A complete file stays readable"
+        " until the new one is complete."
+    )
+    async def create_uploads(self, info: Info, input: CreateUploadsInput) -> CreateUploadsPayload:  # noqa: A002
+        context = info.context
+        object_ids = [one.object_id for one in input.files]
+        if len(object_ids) > MOST_UPLOADS:
+            raise BadInput(f"{len(object_ids):,} files in one call; at most {MOST_UPLOADS:,} are allowed.")
+        if len(set(object_ids)) < len(object_ids):
+            raise AlreadyExists("The call has an object more than once.")
+        possible = tuple(one for one in object_ids if is_id(one, context.limits))
+        found = await reads.objects(
+            context.scope, HasObjectId(possible), Bounds(len(object_ids)), Parts(data=False, file=False)
+        )
+        writes.require_all(object_ids, found.rows)
+        require(context.viewer, AccessLevel.EDIT)
+        keys = {row["object_id"]: row["id"] for row in found.rows}
+        new = [
+            (keys[one.object_id], new_file(one.file, f'Object "{short(one.object_id)}"', context))
+            for one in input.files
+        ]
+        made = await files.announce(context.viewer.tenant_id, new)
+        return CreateUploadsPayload(uploads=[Upload.of(row) for row in made])

@@ -1,0 +1,144 @@
+"""File, its access, and uploads: made straight from the rows that a page read, signed without asking anybody."""
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from graph.context import Info
+from graph.scalars import Size
+from graph.types.node import Node, global_id
+from models import FileState
+from models.errors import BadInput, FileNotComplete
+from models.pages import Row
+from storage.disposition import Disposition
+from storage.signing import MAX_SECONDS
+
+if TYPE_CHECKING:
+    from graph.types.objects import Object
+    from storage.urls import SignedRequest
+
+DEFAULT_ACCESS_SECONDS = 300
+
+strawberry.enum(
+    FileState,
+    description="How far a file is: announced; its bytes being read to prove them; there and proved; given up.",
+)
+strawberry.enum(Disposition, description="What a browser does with the file: show it, or save it.")
+
+
+@strawberry.type(description="Leave to read a file from S3, for whoever has the URL.")
+class Access:
+    url: str = strawberry.field(description="GET it, without any credential.")
+    expires_at: datetime = strawberry.field(description="Until when the URL works.")
+
+
+@strawberry.type(description="A header of an HTTP request.")
+class Header:
+    name: str = strawberry.field(description="In lower case.")
+    value: str = strawberry.field(description="To be sent exactly so.")
+
+
+@strawberry.type(description="An object's file.")
+class File:
+    row: strawberry.Private[Row]
+
+    @strawberry.field(description="How far it is.")
+    def state(self) -> FileState:
+        return FileState(self.row["file_state"])
+
+    @strawberry.field(description="As announced; a download gets it back.")
+    def name(self) -> str:
+        return str(self.row["file_name"])
+
+    @strawberry.field(description="As announced; a download gets it back.")
+    def content_type(self) -> str:
+        return str(self.row["file_type"])
+
+    @strawberry.field(description="In bytes.")
+    def size(self) -> Size:
+        return Size(self.row["file_size"])
+
+    @strawberry.field(description="In hexadecimal, if it was announced; of a complete file it is proved.")
+    def sha256(self) -> str | None:
+        digest = self.row["file_sha256"]
+        return digest and str(digest.hex())
+
+    @strawberry.field(description="Since when it is complete.")
+    def completed_at(self) -> datetime | None:
+        moment: datetime | None = self.row["file_completed_at"]
+        return moment
+
+    @strawberry.field(
+        description="Leave to read it, for five minutes if nothing else is asked for, and to save it; FILE_NOT_COMPLETE"
+        " until there is something to read. Seconds are from 1 to 604800, a week."
+    )
+    def access(
+        self, info: Info, expires_in: int | None = None, disposition: Disposition | None = None
+    ) -> Access | None:
+        if self.row["file_state"] != FileState.COMPLETE:
+            raise FileNotComplete(state=self.row["file_state"])
+        seconds = DEFAULT_ACCESS_SECONDS if expires_in is None else expires_in
+        if not 1 <= seconds <= MAX_SECONDS:
+            raise BadInput(f'"expiresIn" must be from 1 to {MAX_SECONDS} seconds, not {seconds}.')
+        now = datetime.now(UTC).replace(microsecond=0)
+        url = info.context.urls.reading(
+            self.row["file_bucket"],
+            self.row["file_key"],
+            name=self.row["file_name"],
+            content_type=self.row["file_type"],
+            disposition=disposition or Disposition.ATTACHMENT,
+            now=now,
+            seconds=seconds,
+        )
+        return Access(url=url, expires_at=now + timedelta(seconds=seconds))
+
+
+@strawberry.type(description="One request that brings an object's bytes to S3.")
+class Upload(Node):
+    row: strawberry.Private[Row]
+    method: str = strawberry.field(description="Of the request.", default="PUT")
+
+    @classmethod
+    def of(cls, row: Row) -> "Upload":
+        return cls(id=global_id("Upload", row["file_pk"]), row=row)
+
+    @strawberry.field(description="How far the file is.")
+    def state(self) -> FileState:
+        return FileState(self.row["file_state"])
+
+    @strawberry.field(description="Whose file it is to be.")
+    async def object(self, info: Info) -> Annotated["Object", strawberry.lazy("graph.types.objects")]:
+        from graph.types.objects import Object  # noqa: PLC0415 - each of the two has the other
+
+        return Object.of(await info.context.objects.load(self.row["object_pk"]))
+
+    @strawberry.field(description="Where to send the bytes, without any credential; empty when that is over.")
+    def url(self, info: Info) -> str:
+        request = self._request(info)
+        return request.url if request else ""
+
+    @strawberry.field(description="To be sent with it, besides Content-Length, which most clients send by themselves.")
+    def headers(self, info: Info) -> list[Header]:
+        request = self._request(info)
+        return [Header(name=name, value=value) for name, value in request.headers.items()] if request else []
+
+    @strawberry.field(description="Until when the URL works.")
+    def expires_at(self) -> datetime:
+        moment: datetime = self.row["file_expires_at"]
+        return moment
+
+    def _request(self, info: Info) -> "SignedRequest | None":
+        now = datetime.now(UTC).replace(microsecond=0)
+        seconds = int((self.row["file_expires_at"] - now).total_seconds())
+        if seconds < 1 or self.row["file_state"] != FileState.PENDING:
+            return None
+        return info.context.urls.writing(
+            self.row["file_bucket"],
+            self.row["file_key"],
+            content_type=self.row["file_type"],
+            size=self.row["file_size"],
+            sha256=self.row["file_sha256"],
+            now=now,
+            seconds=seconds,
+        )

@@ -1,0 +1,217 @@
+"""Files of objects: announced, proved, replaced, given up; and the bytes that have to go.
+
+Whatever changes the uploads of an object locks the object first, in the order of the keys: two at once are one after
+the other.
+"""
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from models import database
+from models.calls import Call
+from models.errors import NotFound
+from models.file_state import FileState
+from models.pages import Row, Scope
+from models.sql import Sql
+
+# What pages say of an object's file, and everybody of an upload.
+_NAMES = {
+    "file_pk": "id",
+    "file_state": "state",
+    "file_name": "name",
+    "file_type": "content_type",
+    "file_size": "size_bytes",
+    "file_sha256": "sha256",
+    "file_completed_at": "completed_at",
+    "file_expires_at": "expires_at",
+    "file_bucket": "bucket",
+    "file_key": "key",
+}
+COLUMNS = ", ".join(f"u.{column} AS {name}" for name, column in _NAMES.items())
+NO_COLUMNS = ", ".join(f"NULL AS {name}" for name in _NAMES)
+NO_FILE = dict.fromkeys(_NAMES)
+
+_GRACE = "interval '5 minutes'"  # after a URL is over, for clocks that differ
+_LEASE = timedelta(minutes=2)  # of a key whose bytes somebody is deleting
+_LONGEST_BACKOFF = timedelta(hours=1)
+_COPIED = ("id", "tenant_id", "object_pk", "bucket", "key", "name", "content_type", "size_bytes", "sha256", "state",
+           "is_current", "expires_at")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """What is announced, and where its bytes are to be."""
+
+    name: str
+    content_type: str
+    size_bytes: int
+    sha256: bytes | None
+    bucket: str
+    key: str
+    lifetime: timedelta  # of the URL
+
+
+async def announce(tenant_id: int, files: Sequence[tuple[int, NewFile]]) -> list[Row]:
+    """One upload for each object (by primary key), in the order given.
+
+    A complete file of an object stays what it is until the new one is complete; any other gives way now. Raises
+    NotFound where an object has just been deleted.
+    """
+    async with database.transaction():
+        call = await Call.begin()
+        complete = await _give_way({object_pk for object_pk, _ in files})
+        return await copy(call, tenant_id, files, complete)
+
+
+async def copy(
+    call: Call, tenant_id: int, files: Sequence[tuple[int, NewFile]], complete: Set[int] = frozenset()
+) -> list[Row]:
+    """The same for objects of which ``complete`` have a complete file, the others none; for the call that made them."""
+    rows: list[Row] = []
+    for key, (object_pk, file) in zip(call.keys(len(files)), files, strict=True):
+        row = NO_FILE | {
+            "file_pk": key,
+            "file_state": FileState.PENDING.value,
+            "file_name": file.name,
+            "file_type": file.content_type,
+            "file_size": file.size_bytes,
+            "file_sha256": file.sha256,
+            "file_expires_at": call.now + file.lifetime,
+            "file_bucket": file.bucket,
+            "file_key": file.key,
+        }
+        rows.append({**row, "tenant_id": tenant_id, "object_pk": object_pk, "is_current": object_pk not in complete})
+    named = {column: name for name, column in _NAMES.items()}
+    await database.copy(
+        "uploads", _COPIED, [tuple(row[named.get(column, column)] for column in _COPIED) for row in rows]
+    )
+    return rows
+
+
+async def _give_way(objects: set[int]) -> set[int]:
+    """Locks the objects and returns those that have a complete file."""
+    locked = await database.fetch(
+        "SELECT FROM objects WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE", list(objects)
+    )
+    if len(locked) < len(objects):
+        raise NotFound("An object has just been deleted.")
+    of_them = "object_pk = ANY($1::bigint[]) AND is_current"
+    await database.execute(f"DELETE FROM uploads WHERE {of_them} AND state = 'EXPIRED'", list(objects))
+    await database.execute(
+        f"UPDATE uploads SET is_current = false WHERE {of_them} AND state <> 'COMPLETE'", list(objects)
+    )
+    rows = await database.fetch(f"SELECT object_pk FROM uploads WHERE {of_them}", list(objects))
+    return {row["object_pk"] for row in rows}
+
+
+async def find(scope: Scope, uploads: Iterable[int]) -> list[Row]:
+    """Of the uploads (primary keys) those whose objects exist for the scope, with ``object_pk``."""
+    sql = Sql(scope.tenant_id)
+    wanted = sql.bind(tuple(uploads), "bigint[]")
+    visible = sql.test(scope.within, "o.id", "o.batch_pk")
+    text = (
+        f"SELECT {COLUMNS}, u.object_pk FROM uploads u JOIN objects o ON o.id = u.object_pk"
+        f" WHERE u.tenant_id = {sql.tenant} AND u.id = ANY({wanted}) AND {visible}"
+    )
+    return await database.fetch(sql.statement(text), *sql.arguments)
+
+
+async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = ()) -> dict[int, dict[str, Any]]:
+    """Make the uploads of ``right`` (primary keys) their objects' files, and have the worker read those of ``unread``.
+
+    For whoever has asked S3. What was an object's file before goes, with its bytes. Returns ``file_state`` and
+    ``file_completed_at`` of each as it is now; uploads that are gone meanwhile are left out, and those that were given
+    up or completed by somebody else stay so.
+    """
+    async with database.transaction():
+        mine = "tenant_id = $1 AND id = ANY($2::bigint[])"
+        keys = [*right, *unread]
+        objects = await database.fetch(f"SELECT object_pk FROM uploads WHERE {mine}", tenant_id, keys)
+        await database.fetch(
+            "SELECT FROM objects WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE",
+            [row["object_pk"] for row in objects],
+        )
+        waiting = await database.fetch(
+            f"SELECT id, object_pk FROM uploads WHERE {mine} AND state IN ('PENDING', 'VERIFYING') ORDER BY id",
+            *(tenant_id, list(right)),
+        )
+        newest = {row["object_pk"]: row["id"] for row in waiting}  # in the order of the keys
+        await _replace(list(newest))
+        await database.execute(
+            "UPDATE uploads SET state = 'COMPLETE', is_current = id = ANY($2::bigint[]),"
+            " completed_at = date_trunc('milliseconds', now()) WHERE id = ANY($1::bigint[])",
+            *([row["id"] for row in waiting], list(newest.values())),
+        )
+        await database.execute(
+            f"UPDATE uploads SET state = 'VERIFYING' WHERE {mine} AND state = 'PENDING'", tenant_id, list(unread)
+        )
+        rows = await database.fetch(
+            f"SELECT id, state AS file_state, completed_at AS file_completed_at FROM uploads WHERE {mine}",
+            *(tenant_id, keys),
+        )
+        await database.execute(  # two of one object in one call: the newer one took its place at once
+            "DELETE FROM uploads WHERE id = ANY($1::bigint[]) AND NOT is_current", [row["id"] for row in waiting]
+        )
+        return {row["id"]: dict(row) for row in rows}
+
+
+async def _replace(objects: list[int]) -> None:
+    of_them = "object_pk = ANY($1::bigint[]) AND is_current"
+    await database.execute(f"DELETE FROM uploads WHERE {of_them} AND state IN ('COMPLETE', 'EXPIRED')", objects)
+    await database.execute(f"UPDATE uploads SET is_current = false WHERE {of_them}", objects)
+
+
+async def expire(most: int) -> int:
+    """Give up uploads whose URL is over, the longest ago first; returns how many."""
+    async with database.transaction():
+        late = await database.fetch(
+            f"SELECT id FROM uploads WHERE state = 'PENDING' AND expires_at < now() - {_GRACE}"
+            " ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED",
+            most,
+        )
+        await give_up([row["id"] for row in late])
+        return len(late)
+
+
+async def give_up(uploads: Sequence[int]) -> None:
+    """Have the bytes of uploads (primary keys) deleted that are not complete."""
+    async with database.transaction():
+        waiting = "id = ANY($1::bigint[]) AND state IN ('PENDING', 'VERIFYING')"
+        await database.execute(f"DELETE FROM uploads WHERE {waiting} AND NOT is_current", list(uploads))
+        await database.execute(
+            f"WITH gone AS (UPDATE uploads SET state = 'EXPIRED' WHERE {waiting} RETURNING bucket, key, expires_at)"
+            " INSERT INTO deletions (bucket, key, due_at, attempts)"
+            f" SELECT bucket, key, greatest(now(), expires_at + {_GRACE}), 0 FROM gone",
+            list(uploads),
+        )
+
+
+async def unread(most: int) -> list[Row]:
+    """Uploads whose bytes are to be read, the oldest first, with ``tenant_id``."""
+    return await database.fetch(
+        f"SELECT {COLUMNS}, u.tenant_id FROM uploads u WHERE u.state = 'VERIFYING' ORDER BY u.id LIMIT $1", most
+    )
+
+
+async def due(most: int) -> list[Row]:
+    """``id``, ``bucket``, ``key``: keys whose bytes have to go now. Nobody else is given them for a while."""
+    return await database.fetch(
+        "UPDATE deletions SET due_at = now() + $2, attempts = attempts + 1 WHERE id = ANY(ARRAY("
+        "SELECT id FROM deletions WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED))"
+        " RETURNING id, bucket, key",
+        *(most, _LEASE),
+    )
+
+
+async def deleted(done: Sequence[int], failed: Sequence[tuple[int, str]]) -> None:
+    """What became of keys that were due: the bytes are gone, or why not; those are due again, each time later."""
+    async with database.transaction():
+        await database.execute("DELETE FROM deletions WHERE id = ANY($1::bigint[])", list(done))
+        await database.execute(
+            "UPDATE deletions d SET last_error = f.error,"
+            " due_at = now() + least($3, interval '1 second' * 2 ^ least(d.attempts, 20)) * (0.5 + random() / 2)"
+            " FROM unnest($1::bigint[], $2::text[]) AS f (id, error) WHERE d.id = f.id",
+            *([key for key, _ in failed], [error for _, error in failed], _LONGEST_BACKOFF),
+        )

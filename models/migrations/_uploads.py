@@ -1,0 +1,46 @@
+"""SQL of the second migration that models cannot say: the current upload of an object, and what becomes of the bytes.
+
+An object is deleted with its uploads, and no upload without its key being put on the list of deletions. A key is due
+when no URL for it can bring bytes any more; five minutes are for clocks that differ.
+"""
+
+SQL = [
+    """
+    ALTER TABLE uploads DROP CONSTRAINT uploads_tenant_id_fkey;  -- CreateModel makes it unasked
+    ALTER TABLE uploads ADD CONSTRAINT uploads_object_fkey
+        FOREIGN KEY (tenant_id, object_pk) REFERENCES objects (tenant_id, id) ON DELETE CASCADE;
+    CREATE UNIQUE INDEX uploads_current ON uploads (object_pk) WHERE is_current;
+    CREATE INDEX uploads_current_state ON uploads (tenant_id, state, object_pk) WHERE is_current;
+    CREATE INDEX uploads_pending ON uploads (expires_at) WHERE state = 'PENDING';
+    CREATE INDEX uploads_verifying ON uploads (id) WHERE state = 'VERIFYING';
+    """,
+    """
+    CREATE FUNCTION deletions_add() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+    BEGIN
+        INSERT INTO deletions (bucket, key, due_at, attempts)
+        SELECT bucket, key, greatest(now(), expires_at + interval '5 minutes'), 0
+        FROM old_uploads WHERE state <> 'EXPIRED';  -- whose keys are there already
+        RETURN NULL;
+    END $$;
+
+    CREATE FUNCTION deletions_add_all() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+    BEGIN
+        INSERT INTO deletions (bucket, key, due_at, attempts)
+        SELECT bucket, key, greatest(now(), expires_at + interval '5 minutes'), 0 FROM uploads WHERE state <> 'EXPIRED';
+        RETURN NULL;
+    END $$;
+
+    CREATE TRIGGER deletions_add AFTER DELETE ON uploads
+        REFERENCING OLD TABLE AS old_uploads FOR EACH STATEMENT EXECUTE FUNCTION deletions_add();
+    CREATE TRIGGER deletions_add_all BEFORE TRUNCATE ON uploads
+        FOR EACH STATEMENT EXECUTE FUNCTION deletions_add_all();
+    """,
+]
+
+REVERSE_SQL = [
+    """
+    DROP TRIGGER deletions_add ON uploads;
+    DROP TRIGGER deletions_add_all ON uploads;
+    DROP FUNCTION deletions_add(), deletions_add_all();
+    """
+]

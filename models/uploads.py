@@ -1,0 +1,61 @@
+"""Files: what was announced, what is there, and which bytes have to go. ``files.py`` reads and writes the rows."""
+
+from tortoise import fields
+from tortoise.indexes import Index
+from tortoise.migrations.constraints import CheckConstraint, UniqueConstraint
+from tortoise.models import Model
+
+from models.file_state import FileState
+from models.people import Tenant
+
+
+class Upload(Model):
+    """One upload of one object's file; its key in S3 is never used for another.
+
+    ``is_current`` marks the one that is the object's file: the newest complete one, or the newest where none is. A
+    complete one that another takes the place of is deleted, and with every deletion the key goes to ``deletions``.
+    """
+
+    id = fields.BigIntField(primary_key=True, generated=False)
+    tenant: fields.ForeignKeyRelation[Tenant] = fields.ForeignKeyField(
+        "models.Tenant", related_name="uploads", on_delete=fields.RESTRICT, db_constraint=False
+    )
+    object_pk = fields.BigIntField()  # references Object within the tenant; goes with it
+    bucket = fields.TextField()
+    key = fields.TextField()
+    name = fields.TextField()
+    content_type = fields.TextField()
+    size_bytes = fields.BigIntField()
+    sha256 = fields.BinaryField(null=True)  # as declared
+    state = fields.CharEnumField(FileState, max_length=9)
+    is_current = fields.BooleanField()
+    expires_at = fields.DatetimeField()  # of the URL
+    completed_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "uploads"
+        table_description = "files of objects: announced, there, or given up"
+        indexes = (Index(fields=("tenant_id", "object_pk"), name="uploads_object"),)
+        constraints = (
+            UniqueConstraint(("bucket", "key"), name="uploads_key_unique"),
+            CheckConstraint("size_bytes >= 0", name="uploads_size_not_negative"),
+            CheckConstraint("octet_length(sha256) = 32", name="uploads_sha256_is_one"),
+            CheckConstraint("state IN ('PENDING', 'VERIFYING', 'COMPLETE', 'EXPIRED')", name="uploads_state_known"),
+            CheckConstraint("(state = 'COMPLETE') = (completed_at IS NOT NULL)", name="uploads_completed_at_known"),
+        )
+
+
+class Deletion(Model):
+    """A key whose bytes have to go. Made by a trigger, so that no row goes without it; gone when the bytes are."""
+
+    id = fields.BigIntField(primary_key=True)
+    bucket = fields.TextField()
+    key = fields.TextField()
+    due_at = fields.DatetimeField()  # not before the last URL for the key is over: bytes could still come
+    attempts = fields.IntField()
+    last_error = fields.TextField(null=True)
+
+    class Meta:
+        table = "deletions"
+        table_description = "keys in S3 whose bytes have to go"
+        indexes = (Index(fields=("due_at",), name="deletions_due"),)

@@ -1,0 +1,195 @@
+"""The service's own requests to S3. Browsers and other clients use presigned URLs instead."""
+
+import asyncio
+import base64
+import hashlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aioboto3
+import aiohttp
+from aiobotocore.config import AioConfig
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import ConnectionError as BotocoreConnectionError
+
+from models.errors import StorageUnavailable
+from storage.signing import Credentials, Endpoint
+
+if TYPE_CHECKING:  # the types are not installed with the service
+    from types_aiobotocore_s3.client import S3Client
+
+KEYS_PER_DELETE = 1000
+CHUNK_BYTES = 256 * 1024  # hashed in a quarter of a millisecond, during which nothing else runs
+
+_BUSY = {"SlowDown", "RequestTimeout", "ThrottlingException", "RequestLimitExceeded"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Config:
+    """``endpoint`` is for us and ``public_endpoint`` for the clients of presigned URLs; without any it is AWS.
+
+    Without ``credentials`` they are those that the AWS SDK finds: environment, files, metadata services.
+    """
+
+    buckets: Sequence[str]
+    region: str
+    endpoint: str = ""
+    public_endpoint: str = ""
+    path_style: bool = False
+    connect_timeout_seconds: float = 2
+    read_timeout_seconds: float = 10
+    credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What S3 knows of an object; ``sha256`` in hex, None where it kept none of the object as a whole."""
+
+    size: int
+    content_type: str
+    etag: str
+    sha256: str | None
+
+
+@asynccontextmanager
+async def connected(config: Config) -> AsyncIterator["Storage"]:
+    """One client for the process, made in the lifespan: the first one costs 0.2 s. It asks S3 nothing yet."""
+    given = config.credentials
+    session = aioboto3.Session(
+        aws_access_key_id=given and given.access_key,
+        aws_secret_access_key=given and given.secret_key,
+        aws_session_token=given and given.token,
+        region_name=config.region,
+    )
+    how = AioConfig(
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if config.path_style else "virtual"},
+        connect_timeout=config.connect_timeout_seconds,
+        read_timeout=config.read_timeout_seconds,
+        retries={"mode": "standard", "total_max_attempts": 3},
+        max_pool_connections=64,
+        # Other servers than AWS know no other checksums than those asked for.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    async with session.client("s3", endpoint_url=config.endpoint or None, config=how) as client:
+        yield Storage(client, session, config)
+
+
+class Storage:
+    """Every method raises StorageUnavailable when S3 does not answer, and botocore's ClientError when it refuses."""
+
+    def __init__(self, client: "S3Client", session: Any, config: Config) -> None:
+        self.buckets = config.buckets
+        self._client = client
+        self._session = session
+        url = config.public_endpoint or config.endpoint or client.meta.endpoint_url
+        self._endpoints = {
+            bucket: Endpoint.of(url, bucket, region=config.region, path_style=config.path_style)
+            for bucket in config.buckets
+        }
+
+    def endpoint(self, bucket: str) -> Endpoint:
+        """Where the clients of presigned URLs find the bucket. Raises KeyError for one that is not configured."""
+        return self._endpoints[bucket]
+
+    async def credentials(self) -> Credentials:
+        """Those to sign with now; renewed first when they are about to expire. Ask anew for each request.
+
+        Raises NoCredentialsError when there are none.
+        """
+        with _translated():
+            found = await self._session.get_credentials()
+            if found is None:
+                raise NoCredentialsError
+            frozen = await found.get_frozen_credentials()
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+
+    async def head(self, bucket: str, key: str) -> Stored | None:
+        """None when it is not there."""
+        with _translated():
+            try:
+                answer = await self._client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                    return None
+                raise
+        return Stored(
+            size=answer["ContentLength"],
+            content_type=answer.get("ContentType", ""),
+            etag=answer["ETag"].strip('"'),
+            sha256=_hex(answer.get("ChecksumSHA256", "")),
+        )
+
+    async def read(self, bucket: str, key: str) -> AsyncGenerator[bytes]:
+        """The bytes in pieces of at most 256 KiB. Raises ClientError NoSuchKey before the first."""
+        with _translated():
+            answer = await self._client.get_object(Bucket=bucket, Key=key)
+            body = answer["Body"]
+            async with body:  # which gives something else
+                while piece := await body.read(CHUNK_BYTES):
+                    yield piece
+
+    async def sha256(self, bucket: str, key: str) -> str:
+        """In hex, by reading all of it."""
+        digest = hashlib.sha256()
+        async for piece in self.read(bucket, key):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    async def delete_many(self, bucket: str, keys: Sequence[str]) -> dict[str, str]:
+        """Codes of the keys that are still there, by key; one that was not there is no error."""
+        failed: dict[str, str] = {}
+        for start in range(0, len(keys), KEYS_PER_DELETE):
+            some = keys[start : start + KEYS_PER_DELETE]
+            with _translated():
+                answer = await self._client.delete_objects(
+                    Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
+                )
+            failed |= {each["Key"]: each["Code"] for each in answer.get("Errors", []) if each["Code"] != "NoSuchKey"}
+        return failed
+
+    async def answers(self, seconds: float) -> bool:
+        """Whether all buckets are there and ours to use, within the time; the log says what is wrong."""
+        try:
+            async with asyncio.timeout(seconds):
+                for bucket in self.buckets:
+                    with _translated():
+                        await self._client.head_bucket(Bucket=bucket)
+        except (TimeoutError, StorageUnavailable):
+            return False
+        except ClientError as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            reason = {403: "the credentials may not use it", 404: "there is no such bucket"}.get(status, str(error))
+            log.error("bucket %s: %s", bucket, reason)  # noqa: TRY400 - a trace of the SDK says nothing more
+            return False
+        except BotoCoreError as error:
+            log.error("S3 cannot be asked: %s", error)  # noqa: TRY400
+            return False
+        return True
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What passes by itself becomes StorageUnavailable, after the SDK's own retries; a refusal stays what it is."""
+    try:
+        yield
+    except (BotocoreConnectionError, HTTPClientError, aiohttp.ClientError, OSError) as error:
+        log.warning("S3 does not answer: %s", error)
+        raise StorageUnavailable from error
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        if status < 500 and error.response.get("Error", {}).get("Code") not in _BUSY:
+            raise
+        log.warning("S3 does not answer: %s", error)
+        raise StorageUnavailable from error
+
+
+def _hex(checksum: str) -> str | None:
+    """That of an upload in parts ends in "-" and a number, and is one of its parts' checksums."""
+    return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None

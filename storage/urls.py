@@ -1,0 +1,118 @@
+"""The URLs that clients are given: for one upload, or for reading one file. Signed here, without asking S3."""
+
+import asyncio
+import base64
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import NamedTuple
+from uuid import uuid4
+
+from botocore.exceptions import BotoCoreError
+
+from models.errors import StorageUnavailable
+from storage.client import Storage
+from storage.disposition import Disposition, content_disposition
+from storage.keys import bucket_of, new_key
+from storage.signing import Credentials, presign
+
+_RENEWED_SECONDS = 60  # temporary credentials are given out anew at least ten minutes before they end
+
+_log = logging.getLogger(__name__)
+
+
+class SignedRequest(NamedTuple):
+    """``headers`` must be sent as they are; Content-Length is signed, too, but every client sends it by itself."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+class Urls:
+    """Signs with the present credentials; ``encryption`` is what uploads ask of S3 (x-amz-server-side-encryption)."""
+
+    def __init__(self, storage: Storage, encryption: str = "") -> None:
+        self._storage = storage
+        self._encryption = encryption
+        self._credentials: Credentials | None = None
+
+    def new_place(self, tenant: str) -> tuple[str, str]:
+        """The bucket and the key of a new upload."""
+        key = new_key(tenant, uuid4())
+        return bucket_of(key, self._storage.buckets), key
+
+    def writing(
+        self, bucket: str, key: str, *, content_type: str, size: int, sha256: bytes | None, now: datetime, seconds: int
+    ) -> SignedRequest:
+        """One PUT of exactly these bytes, if nothing is there yet."""
+        headers = {"content-type": content_type, "if-none-match": "*"}
+        if sha256 is not None:
+            headers["x-amz-checksum-sha256"] = base64.b64encode(sha256).decode()
+        if self._encryption:
+            headers["x-amz-server-side-encryption"] = self._encryption
+        signed = {**headers, "content-length": str(size)}
+        return SignedRequest(self._signed("PUT", bucket, key, now, seconds, headers=signed), headers)
+
+    def reading(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        name: str,
+        content_type: str,
+        disposition: Disposition,
+        now: datetime,
+        seconds: int,
+    ) -> str:
+        """The answer has the name and the type."""
+        params = {
+            "response-content-disposition": content_disposition(disposition, name),
+            "response-content-type": content_type,
+        }
+        return self._signed("GET", bucket, key, now, seconds, params=params)
+
+    def _signed(
+        self,
+        method: str,
+        bucket: str,
+        key: str,
+        now: datetime,
+        seconds: int,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> str:
+        if self._credentials is None:
+            raise StorageUnavailable("There are no credentials for S3 at the moment: try again later.")
+        endpoint = self._storage.endpoint(bucket)
+        return presign(
+            self._credentials, method, endpoint, key, now=now, expires_in=seconds, headers=headers, params=params
+        )
+
+    async def renew(self) -> None:
+        """Take the present credentials."""
+        try:
+            self._credentials = await self._storage.credentials()
+        except (StorageUnavailable, BotoCoreError) as error:  # the ones we have may still do
+            _log.error("no credentials for S3: %s", error)
+
+
+@asynccontextmanager
+async def signing(storage: Storage, encryption: str = "") -> AsyncIterator[Urls]:
+    """URLs whose credentials are renewed while it lasts: signing itself waits for nothing."""
+    urls = Urls(storage, encryption)
+    await urls.renew()
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(_RENEWED_SECONDS)
+            await urls.renew()
+
+    task = asyncio.create_task(renew())
+    try:
+        yield urls
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

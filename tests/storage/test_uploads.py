@@ -1,0 +1,27 @@
+import hashlib
+
+import pytest
+
+from storage.uploads import upload_headers
+
+EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+def test_headers_bind_size_type_and_bytes() -> None:
+    assert upload_headers(5, "text/plain") == {
+        "content-length": "5",
+        "content-type": "text/plain",
+        "if-none-match": "*",
+    }
+    assert upload_headers(0, "image/png", EMPTY, sse="AES256") == {
+        "content-length": "0",
+        "content-type": "image/png",
+        "if-none-match": "*",
+        "x-amz-checksum-sha256": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+        "x-amz-server-side-encryption": "AES256",
+    }
+
+
+def test_sha256_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="hexadecimal"):
+        upload_headers(5, "text/plain", "no hex")

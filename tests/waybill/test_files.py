@@ -1,0 +1,198 @@
+"""`waybill upload` and `waybill download`, straight to a real S3 server and back."""
+
+import email
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from models import AccessLevel, Role
+from tests.conftest import Caller, NewCaller, free_port, wait_for
+from tests.waybill.commands import Cli
+
+
+@pytest.fixture
+def cli(service_url: str, admin: Caller) -> Cli:
+    return Cli(service_url, admin.key)
+
+
+HARD = {
+    "empty": b"",
+    "ten megabytes": bytes(range(256)) * 40_960,
+    "a b/ü/💡.txt": b"unicode",
+    "deep/" * 12 + "file": b"deep",
+    "same/name.txt": b"one",
+    "other/name.txt": b"two",
+    "%_'\"$(x)": b"quotes",
+    "-rf": b"dash",
+    "type.json": b"{}",
+}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Real files and hard ones, each with a time of its own."""
+    root = tmp_path / "source"
+    for number, (name, body) in enumerate(HARD.items()):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+        os.utime(path, ns=(0, 1_234_567_890_123_456_789 + number))
+    for package in (json, email):
+        for path in Path(str(package.__file__)).parent.glob("*.py"):
+            copied = root / package.__name__ / path.name
+            copied.parent.mkdir(exist_ok=True)
+            copied.write_bytes(path.read_bytes())
+    (root / "link").symlink_to("empty")
+    return root
+
+
+def tree(root: Path) -> dict[str, tuple[bytes, int]]:
+    """Of all regular files: their bytes and times."""
+    files = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+    return {path.relative_to(root).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_directory_goes_up_and_comes_back_identical(cli: Cli, source: Path, tmp_path: Path) -> None:
+    there = tree(source)
+    sent = cli.json("upload", str(source), "--batch", "files")
+    assert sent == {
+        "files_sent": len(there),
+        "files_there": 0,
+        "files_verifying": 0,
+        "files_failed": 0,
+        "bytes_sent": sum(len(body) for body, _ in there.values()),
+    }
+    fetched = cli.json("download", "--batch", "files", str(tmp_path / "back"))
+    assert (fetched["files_fetched"], fetched["files_failed"]) == (len(there), 0)
+    assert tree(tmp_path / "back") == there
+    assert cli.json("download", "--batch", "files", str(tmp_path / "back"))["files_there"] == len(there)
+    assert cli.output("objects", "--data", "type=application/json", "--count") == "1\n"
+
+
+def test_run_again_it_sends_what_is_missing_or_has_changed(cli: Cli, source: Path, tmp_path: Path) -> None:
+    count = len(tree(source))
+    cli.output("upload", str(source), "--batch", "files")
+    assert cli.json("upload", str(source), "--batch", "files")["files_there"] == count
+    (source / "empty").write_bytes(b"not any more")
+    (source / "new").write_bytes(b"new")
+    again = cli.json("upload", str(source), "--batch", "files")
+    assert (again["files_sent"], again["files_there"]) == (2, count - 1)
+    cli.output("download", "--batch", "files", str(tmp_path / "back"))
+    assert tree(tmp_path / "back") == tree(source)
+
+
+def test_one_file_for_an_object(cli: Cli, source: Path, tmp_path: Path) -> None:
+    result = cli.run("upload", str(source / "type.json"), "--object", "o")
+    assert (result.exit_code, 'There is no object "o"' in result.stderr) == (1, True)
+    cli.output("upload", str(source / "type.json"), "--object", "o", "--batch", "b")
+    cli.output("upload", str(source / "same/name.txt"), "--object", "o")
+    cli.output("download", "--batch", "b", str(tmp_path / "back"))
+    assert (tmp_path / "back/o").read_bytes() == b"one"
+
+
+def test_what_cannot_be_sent_is_named_and_the_rest_goes_on(cli: Cli, source: Path) -> None:
+    count = len(tree(source))
+    (source / ("x" * 200)).mkdir()
+    (source / ("x" * 200) / ("y" * 100)).write_bytes(b"an id of 301 characters")
+    (source / "back\\slash").write_bytes(b"")
+    (source / "line\nbreak").write_bytes(b"")
+    Path(os.fsdecode(os.fsencode(source) + b"/\xff")).write_bytes(b"")
+    result = cli.run("upload", str(source), "--batch", "files")
+    assert result.exit_code == 1
+    assert result.stdout == f"files: {count:,} sent, 0 there before, 4 failed\n"
+    for said in ("at most 256", "back\\slash", "U+000A", "not UTF-8"):
+        assert said in result.stderr
+
+
+def test_wrong_usage_is_explained(cli: Cli, source: Path) -> None:
+    for arguments in ([str(source)], [str(source), "--batch", "b", "--object", "o"], [str(source / "empty")]):
+        assert cli.run("upload", *arguments).exit_code == 2
+    assert cli.run("upload", str(source / "nothing"), "--batch", "b").exit_code == 2
+    assert cli.run("download", "--batch", "nothing", str(source / "back")).exit_code == 1
+
+
+@pytest.fixture
+async def owner_and_reader(service_url: str, new_caller: NewCaller) -> tuple[Cli, Cli]:
+    owner = await new_caller(member_access=AccessLevel.VIEW)
+    reader = await new_caller(owner.tenant, role=Role.MEMBER)
+    return Cli(service_url, owner.key), Cli(service_url, reader.key)
+
+
+def test_who_may_only_look_downloads_but_sends_nothing(
+    owner_and_reader: tuple[Cli, Cli], source: Path, tmp_path: Path
+) -> None:
+    owner, reader = owner_and_reader
+    owner.output("upload", str(source), "--batch", "files")
+    assert reader.run("upload", str(source), "--batch", "mine").exit_code == 4
+    reader.output("download", "--batch", "files", str(tmp_path / "back"))
+    assert tree(tmp_path / "back") == tree(source)
+
+
+EVIL = ["../out", "/tmp/out", "a/../../out", "..", ".", "a\\..\\out", "nul\0", "led/out", "UPPER", "upper"]  # noqa: S108
+
+
+def test_nothing_is_written_outside_of_the_directory(cli: Cli, tmp_path: Path) -> None:
+    body = tmp_path / "body"
+    body.write_bytes(b"evil")
+    names = [name for name in EVIL if "\0" not in name]
+    for number, name in enumerate(names):
+        cli.output("upload", str(body), "--object", f"o{number}", "--batch", "evil")
+        update = {"query": SET_PATH, "variables": {"id": f"o{number}", "path": name}}
+        assert "errors" not in post(cli, update)
+    outside, back = tmp_path / "outside", tmp_path / "back"
+    outside.mkdir()
+    back.mkdir()
+    (back / "led").symlink_to(outside)
+    before = set(tmp_path.rglob("*"))
+    result = cli.run("download", "--batch", "evil", str(back))
+    assert result.exit_code == 1
+    assert result.stderr.count("failed: ") == len(names) - 1  # one of UPPER and upper is there
+    [made] = set(tmp_path.rglob("*")) - before
+    assert made.parent == back
+    assert list(outside.iterdir()) == []
+
+
+SET_PATH = """mutation($id: String!, $path: String!) {
+  updateObjectData(input: {objectId: $id, set: [{key: "path", value: $path}]}) { object { id } } }"""
+
+
+def post(cli: Cli, body: Any) -> Any:
+    headers = {"Authorization": f"Bearer {cli.key}"}
+    return httpx.post(f"{cli.url}/graphql", json=body, headers=headers).json()
+
+
+def test_upload_outlives_a_restart_of_the_service(
+    database_url: str, with_files: dict[str, str], admin: Caller, tmp_path: Path
+) -> None:
+    source = tmp_path / "many"
+    source.mkdir()
+    for number in range(1_500):
+        (source / f"{number:04}").write_bytes(str(number).encode() * 100)
+    port = free_port()
+    service = serve(database_url, port, **with_files)
+    try:
+        cli = Cli(f"http://127.0.0.1:{port}", admin.key)
+        wait_for(lambda: httpx.get(f"{cli.url}/readyz").status_code == 200)
+        process = cli.start("upload", str(source), "--batch", "many", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_for(lambda: cli.output("objects", "--count") != "0\n")
+        service.kill()
+        service.wait()
+        service = serve(database_url, port, **with_files)
+        out, error = process.communicate(timeout=60)
+    finally:
+        service.terminate()
+        service.wait()
+    assert (process.returncode, error) == (0, b"")
+    assert out == b"files: 1,500 sent, 0 there before\n"
+
+
+def serve(database_url: str, port: int, **environment: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "waybill", "serve", "--port", str(port)]
+    environment = {**os.environ, "WAYBILL_DATABASE_URL": database_url, **environment}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)

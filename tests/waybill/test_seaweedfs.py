@@ -1,0 +1,303 @@
+"""Every test starts servers of its own; tests/storage/test_presigned.py has what they enforce."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from storage.signing import Endpoint, presign
+from tests.conftest import wait_for
+from tests.waybill.conftest import NOBODY, as_nobody, gone, needs_root
+from waybill import seaweedfs, shared_server
+from waybill.seaweedfs import SeaweedFSError, Server
+
+USER = """
+import sys
+from pathlib import Path
+from waybill import seaweedfs
+with seaweedfs.Server(Path(sys.argv[1])) as server:
+    print(server.url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def another_user(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Another process that uses the server until it is killed or this block ends, and the URL that it has."""
+    command = [sys.executable, "-c", USER, str(data_dir)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().strip()
+
+
+def ask(server: Server, method: str, key: str, body: bytes | None = None) -> httpx.Response:
+    endpoint = Endpoint.of(server.url, server.buckets[0], region=seaweedfs.REGION, path_style=True)
+    url = presign(server.credentials, method, endpoint, key, now=datetime.now(UTC), expires_in=60)
+    return httpx.request(method, url, content=body, timeout=20, trust_env=False)
+
+
+def put(server: Server, key: str, body: bytes) -> None:
+    assert ask(server, "PUT", key, body).status_code == 200
+
+
+def body_of(server: Server, key: str) -> bytes:
+    answer = ask(server, "GET", key)
+    assert answer.status_code == 200
+    return answer.content
+
+
+def snapshot(directory: Path) -> list[str]:
+    return sorted(str(path) for path in directory.rglob("*"))
+
+
+def ports(data_dir: Path) -> list[int]:
+    read: list[int] = json.loads((data_dir / "seaweedfs.json").read_bytes())["ports"]
+    return read
+
+
+def test_first_start_stop_and_start_again(directory: Path) -> None:
+    data_dir = directory / "deep" / "data"
+    with Server(data_dir, buckets=["one", "two"]) as server:
+        url, credentials, pid = server.url, server.credentials, server.pid
+        put(server, "a/b", b"kept")
+        server.buckets.reverse()
+        put(server, "a/b", b"other bucket")
+        assert server.alive()
+        assert len(credentials.secret_key) == 40
+        for name in ("seaweedfs.json", "seaweedfs.log"):
+            assert stat.S_IMODE((data_dir / name).stat().st_mode) == 0o600
+        assert stat.S_IMODE((data_dir / "seaweedfs").stat().st_mode) == 0o700
+        assert credentials.secret_key not in server.log.read_text()
+        assert credentials.secret_key.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert gone(pid)
+    for part, port in zip(seaweedfs.PARTS, ports(data_dir), strict=True):
+        assert not Path(f"/tmp/seaweedfs-{part}-grpc-{port + seaweedfs.GRPC}.sock").exists()  # noqa: S108
+    begin = time.monotonic()
+    with Server(data_dir, buckets=["one", "two", "three"]) as server:
+        assert time.monotonic() - begin < 3
+        assert (server.url, server.credentials) == (url, credentials)
+        assert body_of(server, "a/b") == b"kept"
+        server.buckets.reverse()
+        put(server, "a/b", b"new bucket")
+
+
+def test_users_share_one_server_and_the_last_stops_it(directory: Path) -> None:
+    with another_user(directory) as (process, url):
+        with Server(directory) as server:
+            pid = server.pid
+            assert server.url == url
+            put(server, "a", b"kept")
+        assert not gone(pid)
+        with Server(directory) as server:
+            process.communicate()
+            assert server.pid == pid
+            assert body_of(server, "a") == b"kept"
+    assert gone(pid)
+
+
+def test_killed_user_leaves_an_orphan_that_the_next_replaces(directory: Path) -> None:
+    with another_user(directory) as (process, url):
+        orphan = int((directory / "seaweedfs" / "pid").read_text())
+        process.kill()
+    assert not gone(orphan)
+    with Server(directory) as server:
+        assert gone(orphan)
+        assert server.pid != orphan
+        assert server.url == url
+
+
+def test_whatever_was_confirmed_outlives_kill_9(directory: Path) -> None:
+    """The server is killed three times while clients send files of one byte to some megabytes."""
+    confirmed: dict[str, bytes] = {}
+    begun: dict[str, bytes] = {}
+    stop = threading.Event()
+
+    def send(server: Server, sender: int) -> None:
+        rng = random.Random(sender)
+        for number in range(10_000):
+            if stop.is_set():
+                return
+            key = f"{server.pid}/{sender}/{number}"
+            begun[key] = rng.randbytes(rng.choice([1, 100, 10_000, 300_000, 9_000_000]))
+            with contextlib.suppress(httpx.TransportError):
+                if ask(server, "PUT", key, begun[key]).status_code == 200:
+                    confirmed[key] = begun[key]
+
+    with Server(directory) as server, ThreadPoolExecutor() as pool:
+        for _ in range(3):
+            before, url = len(confirmed), server.url
+            stop.clear()
+            senders = [pool.submit(send, server, number) for number in range(4)]
+            wait_for(lambda: len(confirmed) > before + 15)  # noqa: B023 - called at once
+            os.kill(server.pid, signal.SIGKILL)
+            stop.set()
+            for sender in senders:
+                sender.result()
+            assert not server.alive()
+            begin = time.monotonic()
+            server.recover()
+            assert time.monotonic() - begin < 4
+            assert server.url == url
+            for key, body in confirmed.items():
+                assert body_of(server, key) == body
+            for key in begun.keys() - confirmed.keys():
+                answer = ask(server, "GET", key)
+                assert answer.status_code == 404 or answer.content == begun[key]
+
+
+def test_taken_port_is_replaced_and_the_files_stay(directory: Path) -> None:
+    with Server(directory) as server:
+        put(server, "first", b"first")
+        old = ports(directory)
+    filers = old[seaweedfs.PARTS.index("filer")] + seaweedfs.GRPC
+    with socket.create_server(("127.0.0.1", filers)), Server(directory) as server:
+        assert ports(directory) != old
+        assert body_of(server, "first") == b"first"
+        put(server, "second", b"second")
+    with Server(directory) as server:
+        assert ports(directory) != old
+        assert body_of(server, "first") == b"first"
+        assert body_of(server, "second") == b"second"
+
+
+def test_port_taken_in_the_last_moment_is_replaced(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        free = seaweedfs._free_ports()
+        choices = iter([[port, *free[1:]], free])
+        seems_free = iter([True] * len(free))
+        monkeypatch.setattr(seaweedfs, "_free_ports", lambda: next(choices))
+        monkeypatch.setattr(seaweedfs, "_is_free", lambda _: next(seems_free, False))
+        with Server(directory) as server:
+            put(server, "a", b"a")
+            assert ports(directory) == free
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Server]:
+    """For the tests that leave it as it is."""
+    with tempfile.TemporaryDirectory() as data_dir:
+        Path(data_dir).chmod(0o755)
+        with Server(Path(data_dir)) as server:
+            yield server
+
+
+def test_nothing_listens_beyond_loopback(running: Server) -> None:
+    ours = {port + offset for port in ports(running.data_dir) for offset in (0, seaweedfs.GRPC)}
+    opened = [str(file.readlink()) for file in Path(f"/proc/{running.pid}/fd").iterdir()]
+    listening = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            local, state, inode = (line.split()[column] for column in (1, 3, 9))
+            if state == "0A" and f"socket:[{inode}]" in opened:
+                address, _, port = local.partition(":")
+                assert address == "0100007F"
+                listening.add(int(port, 16))
+    assert listening == ours
+
+
+def test_no_part_but_s3_can_be_used_by_http(running: Server) -> None:
+    """Any web page can have a browser send a GET: the master, left open, deletes a bucket for one."""
+    put(running, "a", b"kept")
+    for part, port in zip(seaweedfs.PARTS, ports(running.data_dir), strict=True):
+        for path in ("/col/delete?collection=waybill", "/vol/vacuum", "/dir/assign", "/buckets/waybill/a", "/1,01"):
+            answer = httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False)
+            assert answer.status_code in (401, 403, 404), (part, path)
+        for method in ("PUT", "POST", "DELETE"):
+            url = f"http://127.0.0.1:{port}/buckets/waybill/a"
+            answer = httpx.request(method, url, content=b"other", trust_env=False)
+            assert answer.status_code in (400, 401, 403, 404, 405), (part, method)
+    assert body_of(running, "a") == b"kept"
+
+
+def test_missing_bucket_is_not_made_by_a_put(running: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "buckets", ["other"])
+    answer = ask(running, "PUT", "a", b"a")
+    assert (answer.status_code, "NoSuchBucket" in answer.text) == (404, True)
+
+
+def test_interrupt_from_the_terminal_does_not_reach_the_server(running: Server) -> None:
+    assert os.getsid(running.pid) != os.getsid(0)
+
+
+def test_memory_is_bounded_and_so_is_the_log(running: Server) -> None:
+    for number in range(8):
+        put(running, str(number), bytes(9_000_000))
+    status = Path(f"/proc/{running.pid}/status").read_text()
+    assert int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) < 400 * 1024
+    with running.log.open("ab") as log:
+        log.truncate(shared_server.LOG_BYTES + 1)
+    running.trim_log()
+    assert running.log.stat().st_size < shared_server.LOG_BYTES
+
+
+def test_start_that_fails_shows_the_log_and_leaves_nothing(directory: Path) -> None:
+    with Server(directory):
+        pass
+    shutil.rmtree(directory / "seaweedfs" / "filerldb2")
+    (directory / "seaweedfs" / "filerldb2").write_text("not a directory")
+    with pytest.raises(SeaweedFSError, match=r"did not start[\s\S]*filerldb2"), Server(directory):
+        pass
+    assert gone(int((directory / "seaweedfs" / "pid").read_text()))
+
+
+def test_unusable_directory_is_said_and_left(directory: Path) -> None:
+    (directory / "file").touch()
+    before = snapshot(directory)
+    for place in (directory / "file", directory / "file" / "below"):
+        with pytest.raises(SeaweedFSError, match="is not a directory"), Server(place):
+            pass
+    assert snapshot(directory) == before
+
+
+@needs_root
+def test_program_that_the_servers_user_cannot_reach_is_copied(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private = directory / "private"
+    private.mkdir(mode=0o700)
+    shutil.copy(seaweedfs._program(), private / "weed")
+    monkeypatch.setattr(seaweedfs, "_program", lambda: private / "weed")
+    for _ in range(2):
+        with Server(directory / "data") as server:
+            put(server, "a", b"a")
+            [copy] = (directory / "data").glob("seaweedfs-*")
+            assert os.fsencode(copy) in Path(f"/proc/{server.pid}/cmdline").read_bytes()
+            assert Path(f"/proc/{server.pid}").stat().st_uid != 0
+
+
+@needs_root
+def test_ordinary_user(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(seaweedfs._program(), directory / "weed")
+    monkeypatch.setattr(seaweedfs, "_program", lambda: directory / "weed")
+    home = directory / "home"
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+
+    def start(data_dir: Path) -> str:
+        with Server(data_dir) as server:
+            put(server, "a", b"a")
+            return f"ran as {Path(f'/proc/{server.pid}').stat().st_uid}"
+
+    assert as_nobody(lambda: start(home / "data")) == f"ran as {NOBODY}"
+    assert as_nobody(lambda: start(home / "data")) == f"ran as {NOBODY}"
+    assert start(home / "data") == f"ran as {NOBODY}"  # root serves another user's files as that user
+    assert f"{directory} is not writable" in as_nobody(lambda: start(directory / "data"))
+    start(directory / "roots")
+    (directory / "roots").chmod(0o777)
+    assert "belongs to another user" in as_nobody(lambda: start(directory / "roots"))

@@ -1,0 +1,158 @@
+"""Background work survives what S3 and other workers do."""
+
+import asyncio
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from models import database, files
+from models.errors import StorageUnavailable
+from storage.client import Storage
+from tests.conftest import Caller
+from tests.graph.test_uploads import announced, completed, due_now, put, stored
+from tests.models.conftest import until
+from worker import work
+from worker.deletions import delete_due
+
+pytestmark = pytest.mark.usefixtures("nothing_due")
+
+
+@pytest.fixture
+async def nothing_due(http: object) -> None:  # noqa: ARG001 - which has the database
+    """What other tests have left is none of these tests' business."""
+    await database.execute("DELETE FROM deletions")
+
+
+async def deleted(caller: Caller, count: int) -> list[str]:
+    """Keys whose bytes are there and have to go now."""
+    for number in range(count):
+        await stored(caller, b"x", f"o{number}")
+    rows = await database.fetch("SELECT key FROM uploads WHERE tenant_id = $1 ORDER BY id", caller.tenant.id)
+    ids = ", ".join(f'"o{number}"' for number in range(count))
+    await caller.execute(f"mutation {{ deleteObjects(input: {{objectIds: [{ids}]}}) {{ deletedObjectIds }} }}")
+    await due_now()
+    return [row["key"] for row in rows]
+
+
+async def waiting() -> dict[str, Any]:
+    rows = await database.fetch("SELECT key, attempts, last_error, due_at - now() AS wait FROM deletions")
+    return {row["key"]: row for row in rows}
+
+
+async def test_what_s3_refuses_to_delete_is_tried_again_later_and_the_rest_is_gone(
+    admin: Caller, storage: Storage
+) -> None:
+    _, second, _ = await deleted(admin, 3)
+    original = Storage.delete_many
+
+    async def refusing(self: Storage, bucket: str, keys: Sequence[str]) -> dict[str, str]:
+        done = await original(self, bucket, [key for key in keys if key != second])
+        return done | dict.fromkeys(set(keys) & {second}, "AccessDenied")
+
+    with patch.object(Storage, "delete_many", refusing):
+        await work.drain(storage)
+        left = await waiting()
+        assert list(left) == [second]
+        assert (left[second]["attempts"], left[second]["last_error"]) == (1, "AccessDenied")
+        for attempt in range(2, 5):
+            await due_now()
+            await work.drain(storage)
+            again = (await waiting())[second]
+            assert again["attempts"] == attempt
+            assert again["wait"].total_seconds() > 2**attempt / 2 - 1
+    await due_now()
+    await work.drain(storage)
+    assert await waiting() == {}
+
+
+async def test_outage_of_s3_loses_no_key(admin: Caller, storage: Storage) -> None:
+    keys = await deleted(admin, 2)
+
+    async def down(*_: object) -> None:
+        raise StorageUnavailable
+
+    with patch.object(Storage, "delete_many", down), pytest.raises(StorageUnavailable):
+        await work.drain(storage)
+    assert set(await waiting()) == set(keys)
+    await due_now()
+    await work.drain(storage)
+    assert await waiting() == {}
+
+
+async def test_several_workers_share_the_keys(admin: Caller, storage: Storage) -> None:
+    keys = await deleted(admin, 6)
+    asked: list[str] = []
+    original = Storage.delete_many
+
+    async def noting(self: Storage, bucket: str, some: Sequence[str]) -> dict[str, str]:
+        asked.extend(some)
+        return await original(self, bucket, some)
+
+    with patch.object(Storage, "delete_many", noting), patch("worker.deletions.KEYS_PER_DELETE", 2):
+        await asyncio.gather(*(delete_due(storage) for _ in range(4)))
+    assert sorted(asked) == sorted(keys)
+
+
+async def test_run_goes_on_whatever_fails(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "_PAUSE_SECONDS", 0.01)
+    turns = 0
+
+    async def failing(_: int) -> int:
+        nonlocal turns
+        turns += 1
+        raise [RuntimeError("a fault of ours"), StorageUnavailable()][turns % 2]
+
+    with patch.object(files, "expire", failing):
+        task = asyncio.create_task(work.run(storage))
+        await until(lambda: _is(turns >= 4))
+        task.cancel()
+
+
+async def _is(true: bool) -> bool:
+    return true
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "waybill", "worker", *arguments]
+
+
+async def test_command_drains_and_ends(
+    admin: Caller, storage: Storage, database_url: str, with_files: dict[str, str]
+) -> None:
+    [key] = await deleted(admin, 1)
+    [row] = await database.fetch("SELECT bucket FROM deletions WHERE key = $1", key)
+    await asyncio.to_thread(
+        subprocess.run, command("--drain"), env=environment(database_url, with_files), check=True, timeout=30
+    )
+    assert await waiting() == {}
+    assert await storage.head(row["bucket"], key) is None
+
+
+async def test_command_works_until_it_is_asked_to_end(
+    admin: Caller, database_url: str, with_files: dict[str, str]
+) -> None:
+    upload = await announced(admin, b"hello", f"o{secrets.token_hex(4)}")
+    assert await put(upload, b"hello") == 200
+    await database.execute("UPDATE uploads SET state = 'VERIFYING' WHERE tenant_id = $1", admin.tenant.id)
+    process = await asyncio.create_subprocess_exec(
+        *command(), env=environment(database_url, with_files), stderr=subprocess.DEVNULL
+    )
+
+    async def is_complete() -> bool:
+        return await completed(admin, upload) == [("COMPLETE", None)]
+
+    await until(is_complete)
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(10):
+        assert await process.wait() == 0
+
+
+def environment(database_url: str, with_files: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, **with_files, "WAYBILL_DATABASE_URL": database_url}

@@ -1,0 +1,58 @@
+"""`waybill worker`: the background work, on its own or until nothing is left."""
+
+import asyncio
+import contextlib
+import dataclasses
+import signal
+from pathlib import Path
+
+import click
+from starlette.datastructures import Secret
+
+from models import database
+from models.errors import WaybillError
+from storage.client import connected
+from storage.signing import Credentials
+from waybill import logs, seaweedfs
+from waybill.app import database_config, storage_config
+from waybill.cli.data_dir import data_dir_option
+from waybill.cli.database import chosen_database, read_settings
+from waybill.dev import with_files
+from waybill.settings import Settings
+from worker import work
+
+
+@click.command()
+@data_dir_option
+@click.option("--drain", is_flag=True, help="End when nothing is left that is due now.")
+def worker(data_dir: Path, *, drain: bool) -> None:
+    """Prove large uploads, give up those that nobody finished, and delete the bytes of what is gone.
+
+    As many of it as you like share the work. `waybill dev` does it by itself.
+    """
+    settings, credentials = read_settings(), None
+    with chosen_database(data_dir) as url, contextlib.ExitStack() as stack:
+        if not settings.s3_buckets:
+            if str(settings.database_url):
+                raise click.ClickException("WAYBILL_S3_BUCKETS is not set: there is nothing to work on")
+            server = stack.enter_context(seaweedfs.Server(data_dir))
+            settings, credentials = with_files(settings, server), server.credentials
+        settings = dataclasses.replace(settings, database_url=Secret(url))
+        logs.configure(settings.log_level)
+        asyncio.run(_work(settings, credentials, drain=drain))
+
+
+async def _work(settings: Settings, credentials: Credentials | None, *, drain: bool) -> None:
+    async with (
+        database.connected(database_config(settings)),
+        connected(storage_config(settings, credentials)) as storage,
+    ):
+        task = asyncio.ensure_future(work.drain(storage) if drain else work.run(storage))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            pass
+        except WaybillError as error:
+            raise click.ClickException(str(error)) from error
