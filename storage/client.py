@@ -88,15 +88,18 @@ class Storage:
         self.buckets = config.buckets
         self._client = client
         self._session = session
-        url = config.public_endpoint or config.endpoint or client.meta.endpoint_url
-        self._endpoints = {
-            bucket: Endpoint.of(url, bucket, region=config.region, path_style=config.path_style)
-            for bucket in config.buckets
-        }
+        self._url = config.public_endpoint or config.endpoint or client.meta.endpoint_url
+        self._region = config.region
+        self._path_style = config.path_style
+        self._endpoints: dict[str, Endpoint] = {}
 
     def endpoint(self, bucket: str) -> Endpoint:
-        """Where the clients of presigned URLs find the bucket. Raises KeyError for one that is not configured."""
-        return self._endpoints[bucket]
+        """Where the clients of presigned URLs find the bucket: rows may remember one that takes no new files."""
+        known = self._endpoints.get(bucket)
+        if known is None:
+            known = Endpoint.of(self._url, bucket, region=self._region, path_style=self._path_style)
+            self._endpoints[bucket] = known
+        return known
 
     async def credentials(self) -> Credentials:
         """Those to sign with now; renewed first when they are about to expire. Ask anew for each request.
