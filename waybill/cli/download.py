@@ -14,7 +14,7 @@ import orjson
 
 from waybill.cli.client import PAGE, Service, ServiceError, client_command
 from waybill.cli.report import complain, of_bytes
-from waybill.cli.wire import AT_ONCE, Advance, Refused, Wire, sha256_of
+from waybill.cli.wire import AT_ONCE, Advance, Refused, Unreachable, Wire, sha256_of
 
 _FILE = "objectId data { key value } file { size sha256 access(expiresIn: 3600) { url } }"
 LIST = f"""query List($id: String!, $first: Int, $after: String) {{ batch(batchId: $id) {{
@@ -90,8 +90,8 @@ class Work:
             self._fail(name, error.message)
         except OSError as error:
             self._fail(name, f"cannot be written: {error.strerror or error}")
-        except Exception as error:  # noqa: BLE001 - whatever the transport says
-            self._fail(name, str(error) or type(error).__name__)
+        except (Refused, Unreachable, ValueError) as error:
+            self._fail(name, str(error))
 
     def _place(self, name: str) -> Path:
         """Where the file goes, below the root in any case. Raises ValueError for what would be elsewhere, or twice."""

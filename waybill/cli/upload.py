@@ -15,7 +15,7 @@ import orjson
 
 from waybill.cli.client import PAGE, Service, ServiceError, client_command
 from waybill.cli.report import complain, of_bytes
-from waybill.cli.wire import Advance, Refused, Wire, sha256_of
+from waybill.cli.wire import Advance, Refused, Unreachable, Wire, sha256_of
 
 PORTION = 200  # files that are announced in one call
 _PORTIONS_AT_ONCE = 3
@@ -172,11 +172,11 @@ class Work:
             await self.wire.put(file.path, file.size, upload["url"], headers, self.advance)
         except OSError as error:
             self._fail(file, f"cannot be read: {error.strerror}")
+        except Unreachable as error:
+            self._fail(file, str(error))
         except Refused as error:
             changed = error.status in (400, 403) and _stat(file.path) != (file.size, file.mtime_ns)
             self._fail(file, "was changed while it was read" if changed else str(error))
-        except Exception as error:  # noqa: BLE001 - whatever the transport says
-            self._fail(file, f"could not be sent: {error or type(error).__name__}")
         else:
             self.counts.bytes_sent += file.size
             return True
