@@ -17,7 +17,7 @@ from models.filters import Condition, HasKey
 from models.pages import Bounds, Page, Row, Scope, bounds, digest
 from models.reads import Parts
 from storage.client import Storage
-from storage.proof import Claim, Verdict, prove
+from storage.proof import Verdict, claim_of, prove
 from storage.urls import Urls
 
 K = TypeVar("K")
@@ -107,10 +107,11 @@ class Context:
 
     async def prove(self, uploads: Sequence[Row]) -> list[Verdict]:
         """What S3 says of each."""
-        claims = [Claim(row["file_bucket"], row["file_key"], row["file_size"], row["file_sha256"]) for row in uploads]
-        if not claims:
+        if not uploads:
             return []
-        return await prove(self._s3.storage, claims, most_read_bytes=self.limits.max_verified_bytes)
+        return await prove(
+            self._s3.storage, [claim_of(row) for row in uploads], most_read_bytes=self.limits.max_verified_bytes
+        )
 
     def bounds(
         self, first: int | None, after: str | None, last: int | None, before: str | None, digest: bytes

@@ -26,6 +26,7 @@ _NAMES = {
     "file_sha256": "sha256",
     "file_completed_at": "completed_at",
     "file_expires_at": "expires_at",
+    "file_problem": "problem",
     "file_bucket": "bucket",
     "file_key": "key",
 }
@@ -34,7 +35,9 @@ NO_COLUMNS = ", ".join(f"NULL AS {name}" for name in _NAMES)
 NO_FILE = dict.fromkeys(_NAMES)
 
 _GRACE = "interval '5 minutes'"  # after a URL is over, for clocks that differ
-_LEASE = timedelta(minutes=2)  # of a key whose bytes somebody is deleting
+_DELETING = timedelta(minutes=2)  # for which a key is somebody's to delete
+_READING = timedelta(minutes=10)  # for which an upload is somebody's to read; beyond, two read it
+_READ_AGAIN = timedelta(minutes=1)  # where that failed
 _LONGEST_BACKOFF = timedelta(hours=1)
 _COPIED = ("id", "tenant_id", "object_pk", "bucket", "key", "name", "content_type", "size_bytes", "sha256", "state",
            "is_current", "expires_at")  # fmt: skip
@@ -98,6 +101,7 @@ async def _give_way(objects: set[int]) -> set[int]:
     if len(locked) < len(objects):
         raise NotFound("An object has just been deleted.")
     of_them = "object_pk = ANY($1::bigint[]) AND is_current"
+    await database.fetch(f"SELECT FROM uploads WHERE {of_them} ORDER BY id FOR UPDATE", list(objects))
     await database.execute(f"DELETE FROM uploads WHERE {of_them} AND state = 'EXPIRED'", list(objects))
     await database.execute(
         f"UPDATE uploads SET is_current = false WHERE {of_them} AND state <> 'COMPLETE'", list(objects)
@@ -121,9 +125,9 @@ async def find(scope: Scope, uploads: Iterable[int]) -> list[Row]:
 async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = ()) -> dict[int, dict[str, Any]]:
     """Make the uploads of ``right`` (primary keys) their objects' files, and have the worker read those of ``unread``.
 
-    For whoever has asked S3. What was an object's file before goes, with its bytes. Returns ``file_state`` and
-    ``file_completed_at`` of each as it is now; uploads that are gone meanwhile are left out, and those that were given
-    up or completed by somebody else stay so.
+    For whoever has asked S3. What was an object's file before goes, with its bytes. Returns ``file_state``,
+    ``file_completed_at`` and ``file_problem`` of each as it is now; uploads that are gone meanwhile are left out, and
+    those that were given up or completed by somebody else stay so.
     """
     async with database.transaction():
         mine = "tenant_id = $1 AND id = ANY($2::bigint[])"
@@ -134,7 +138,9 @@ async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = (
             [row["object_pk"] for row in objects],
         )
         waiting = await database.fetch(
-            f"SELECT id, object_pk FROM uploads WHERE {mine} AND state IN ('PENDING', 'VERIFYING') ORDER BY id",
+            # Locked, so that none of them is given up, and its bytes with it, before it is complete.
+            f"SELECT id, object_pk FROM uploads WHERE {mine} AND state IN ('PENDING', 'VERIFYING')"
+            " ORDER BY id FOR UPDATE",
             *(tenant_id, list(right)),
         )
         newest = {row["object_pk"]: row["id"] for row in waiting}  # in the order of the keys
@@ -145,10 +151,12 @@ async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = (
             *([row["id"] for row in waiting], list(newest.values())),
         )
         await database.execute(
-            f"UPDATE uploads SET state = 'VERIFYING' WHERE {mine} AND state = 'PENDING'", tenant_id, list(unread)
+            f"UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE {mine} AND state = 'PENDING'",
+            *(tenant_id, list(unread)),
         )
         rows = await database.fetch(
-            f"SELECT id, state AS file_state, completed_at AS file_completed_at FROM uploads WHERE {mine}",
+            "SELECT id, state AS file_state, completed_at AS file_completed_at, problem AS file_problem"
+            f" FROM uploads WHERE {mine}",
             *(tenant_id, keys),
         )
         await database.execute(  # two of one object in one call: the newer one took its place at once
@@ -175,24 +183,33 @@ async def expire(most: int) -> int:
         return len(late)
 
 
-async def give_up(uploads: Sequence[int]) -> None:
-    """Have the bytes of uploads (primary keys) deleted that are not complete."""
+async def give_up(uploads: Sequence[int], problem: str | None = None) -> None:
+    """Have the bytes of uploads (primary keys) deleted that are not complete, because of what S3 said of them."""
     async with database.transaction():
         waiting = "id = ANY($1::bigint[]) AND state IN ('PENDING', 'VERIFYING')"
         await database.execute(f"DELETE FROM uploads WHERE {waiting} AND NOT is_current", list(uploads))
         await database.execute(
-            f"WITH gone AS (UPDATE uploads SET state = 'EXPIRED' WHERE {waiting} RETURNING bucket, key, expires_at)"
+            f"WITH gone AS (UPDATE uploads SET state = 'EXPIRED', problem = $2 WHERE {waiting}"
+            " RETURNING bucket, key, expires_at)"
             " INSERT INTO deletions (bucket, key, due_at, attempts)"
             f" SELECT bucket, key, greatest(now(), expires_at + {_GRACE}), 0 FROM gone",
-            list(uploads),
+            *(list(uploads), problem),
         )
 
 
 async def unread(most: int) -> list[Row]:
-    """Uploads whose bytes are to be read, the oldest first, with ``tenant_id``."""
+    """Uploads whose bytes are to be read now, with ``tenant_id``. Nobody else is given them for a while."""
     return await database.fetch(
-        f"SELECT {COLUMNS}, u.tenant_id FROM uploads u WHERE u.state = 'VERIFYING' ORDER BY u.id LIMIT $1", most
+        "UPDATE uploads u SET read_at = now() + $2 WHERE id = ANY(ARRAY("
+        "SELECT id FROM uploads WHERE state = 'VERIFYING' AND read_at <= now() ORDER BY read_at LIMIT $1"
+        f" FOR UPDATE SKIP LOCKED)) RETURNING {COLUMNS}, u.tenant_id",
+        *(most, _READING),
     )
+
+
+async def read_later(upload: int) -> None:
+    """It could not be read; so that it does not keep others waiting, it is tried again in a minute."""
+    await database.execute("UPDATE uploads SET read_at = now() + $2 WHERE id = $1", upload, _READ_AGAIN)
 
 
 async def due(most: int) -> list[Row]:
@@ -201,7 +218,7 @@ async def due(most: int) -> list[Row]:
         "UPDATE deletions SET due_at = now() + $2, attempts = attempts + 1 WHERE id = ANY(ARRAY("
         "SELECT id FROM deletions WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED))"
         " RETURNING id, bucket, key",
-        *(most, _LEASE),
+        *(most, _DELETING),
     )
 
 

@@ -31,6 +31,8 @@ class Upload(Model):
     is_current = fields.BooleanField()
     expires_at = fields.DatetimeField()  # of the URL
     completed_at = fields.DatetimeField(null=True)
+    read_at = fields.DatetimeField(null=True)  # when the worker may read its bytes, while they are VERIFYING
+    problem = fields.TextField(null=True)  # what S3 said of it, where that is why it was given up
 
     class Meta:
         table = "uploads"
@@ -41,6 +43,7 @@ class Upload(Model):
             CheckConstraint("size_bytes >= 0", name="uploads_size_not_negative"),
             CheckConstraint("octet_length(sha256) = 32", name="uploads_sha256_is_one"),
             CheckConstraint("state IN ('PENDING', 'VERIFYING', 'COMPLETE', 'EXPIRED')", name="uploads_state_known"),
+            CheckConstraint("state <> 'VERIFYING' OR read_at IS NOT NULL", name="uploads_read_at_known"),
             CheckConstraint("(state = 'COMPLETE') = (completed_at IS NOT NULL)", name="uploads_completed_at_known"),
         )
 

@@ -146,14 +146,21 @@ class Storage:
         return digest.hexdigest()
 
     async def delete_many(self, bucket: str, keys: Sequence[str]) -> dict[str, str]:
-        """Codes of the keys that are still there, by key; one that was not there is no error."""
+        """Codes of the keys that are still there, by key, also where S3 refuses to delete at all.
+
+        One that was not there is no error.
+        """
         failed: dict[str, str] = {}
         for start in range(0, len(keys), KEYS_PER_DELETE):
             some = keys[start : start + KEYS_PER_DELETE]
-            with _translated():
-                answer = await self._client.delete_objects(
-                    Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
-                )
+            try:
+                with _translated():
+                    answer = await self._client.delete_objects(
+                        Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
+                    )
+            except ClientError as error:
+                failed |= dict.fromkeys(some, error.response["Error"]["Code"])
+                continue
             failed |= {each["Key"]: each["Code"] for each in answer.get("Errors", []) if each["Code"] != "NoSuchKey"}
         return failed
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from models.errors import StorageUnavailable
+from models.pages import Row
 from storage.client import Storage, log
 
 _AT_ONCE = 32
@@ -20,6 +21,11 @@ class Claim(NamedTuple):
     key: str
     size_bytes: int
     sha256: bytes | None
+
+
+def claim_of(row: Row) -> Claim:
+    """Of an upload, from its row with the names of ``models.files``."""
+    return Claim(row["file_bucket"], row["file_key"], row["file_size"], row["file_sha256"])
 
 
 class Verdict(StrEnum):

@@ -1,7 +1,6 @@
 """The URLs that clients are given: for one upload, or for reading one file. Signed here, without asking S3."""
 
 import asyncio
-import base64
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +15,7 @@ from storage.client import Storage
 from storage.disposition import Disposition, content_disposition
 from storage.keys import bucket_of, new_key
 from storage.signing import Credentials, presign
+from storage.uploads import upload_headers
 
 _RENEWED_SECONDS = 60  # temporary credentials are given out anew at least ten minutes before they end
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class SignedRequest(NamedTuple):
-    """``headers`` must be sent as they are; Content-Length is signed, too, but every client sends it by itself."""
+    """``headers`` must be sent as they are. Content-Length is signed, too: HTTP clients send it by themselves."""
 
     url: str
     headers: Mapping[str, str]
@@ -46,13 +46,10 @@ class Urls:
         self, bucket: str, key: str, *, content_type: str, size: int, sha256: bytes | None, now: datetime, seconds: int
     ) -> SignedRequest:
         """One PUT of exactly these bytes, if nothing is there yet."""
-        headers = {"content-type": content_type, "if-none-match": "*"}
-        if sha256 is not None:
-            headers["x-amz-checksum-sha256"] = base64.b64encode(sha256).decode()
-        if self._encryption:
-            headers["x-amz-server-side-encryption"] = self._encryption
-        signed = {**headers, "content-length": str(size)}
-        return SignedRequest(self._signed("PUT", bucket, key, now, seconds, headers=signed), headers)
+        signed = upload_headers(size, content_type, sha256, sse=self._encryption)
+        url = self._signed("PUT", bucket, key, now, seconds, headers=signed)
+        del signed["content-length"]
+        return SignedRequest(url, signed)
 
     def reading(
         self,

@@ -1,18 +1,34 @@
 """Deletes the bytes of keys that no row needs any more."""
 
+import logging
 from itertools import groupby
 from operator import itemgetter
 
 from models import files
+from models.errors import StorageUnavailable
 from storage.client import KEYS_PER_DELETE, Storage
+
+_log = logging.getLogger(__name__)
 
 
 async def delete_due(storage: Storage) -> int:
-    """How many keys were due. What S3 refuses is due again, each time later; so is all if S3 does not answer."""
+    """How many keys were due. What S3 refuses is due again, each time later; so is all if S3 does not answer.
+
+    Raises StorageUnavailable then, after the keys of other buckets.
+    """
     rows = sorted(await files.due(KEYS_PER_DELETE), key=itemgetter("bucket"))
+    away: StorageUnavailable | None = None
     for bucket, group in groupby(rows, key=itemgetter("bucket")):
         ids = {row["key"]: row["id"] for row in group}
-        errors = await storage.delete_many(bucket, list(ids))
+        try:
+            errors = await storage.delete_many(bucket, list(ids))
+        except StorageUnavailable as error:
+            away, errors = error, dict.fromkeys(ids, error.code)
+        if errors:
+            codes = ", ".join(sorted(set(errors.values())))
+            _log.error("%d keys of bucket %s cannot be deleted and are tried again: %s", len(errors), bucket, codes)
         failed = [(ids[key], error) for key, error in errors.items()]
         await files.deleted([id_ for key, id_ in ids.items() if key not in errors], failed)
+    if away:
+        raise away
     return len(rows)

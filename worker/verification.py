@@ -1,20 +1,37 @@
 """Reads the bytes of uploads that were too large to be read while somebody waited."""
 
+import asyncio
+
 from models import files
+from models.errors import StorageUnavailable
+from models.pages import Row
 from storage.client import Storage
-from storage.proof import Claim, Verdict, prove
+from storage.proof import Verdict, claim_of, prove
 
 _AT_ONCE = 4
 
 
 async def verify_waiting(storage: Storage) -> int:
-    """How many uploads were settled: complete, or given up where the bytes are others than announced."""
+    """How many uploads were settled: complete, or given up where the bytes are others than announced.
+
+    Raises StorageUnavailable where some could not be read; they are tried again later.
+    """
     rows = await files.unread(_AT_ONCE)
-    claims = [Claim(row["file_bucket"], row["file_key"], row["file_size"], row["file_sha256"]) for row in rows]
-    verdicts = await prove(storage, claims, most_read_bytes=sum(claim.size_bytes for claim in claims))
-    for row, verdict in zip(rows, verdicts, strict=True):
-        if verdict is Verdict.RIGHT:
-            await files.settle(row["tenant_id"], [row["file_pk"]])
-        else:
-            await files.give_up([row["file_pk"]])
+    outcomes = await asyncio.gather(*(_verify(storage, row) for row in rows), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
     return len(rows)
+
+
+async def _verify(storage: Storage, row: Row) -> None:
+    claim = claim_of(row)
+    try:
+        [verdict] = await prove(storage, [claim], most_read_bytes=claim.size_bytes)
+    except StorageUnavailable:
+        await files.read_later(row["file_pk"])
+        raise
+    if verdict is Verdict.RIGHT:
+        await files.settle(row["tenant_id"], [row["file_pk"]])
+    else:
+        await files.give_up([row["file_pk"]], verdict)

@@ -17,23 +17,34 @@ _log = logging.getLogger(__name__)
 
 
 async def drain(storage: Storage) -> None:
-    """Until nothing is left that is due now. Raises Unavailable, StorageUnavailable."""
-    kinds: tuple[Callable[[], Awaitable[int]], ...] = (
-        lambda: verify_waiting(storage),
-        lambda: files.expire(_AT_ONCE),
-        lambda: delete_due(storage),
-    )
-    while any([await kind() for kind in kinds]):
-        pass
+    """Until nothing is left that is due now. Raises Unavailable, StorageUnavailable where something is left."""
+    for error in await _round(storage):
+        raise error
 
 
 async def run(storage: Storage) -> None:
     """Until cancelled. What fails is tried again: all that is to be done stands in the database."""
     while True:
-        try:
-            await drain(storage)
-        except (Unavailable, StorageUnavailable) as error:
-            _log.warning("background work waits: %s", error)
-        except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest of the work goes on
-            _log.exception("background work failed")
+        for error in await _round(storage):
+            if isinstance(error, Unavailable | StorageUnavailable):
+                _log.warning("background work waits: %s", error)
+            else:
+                _log.error("background work failed", exc_info=error)
         await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _round(storage: Storage) -> list[Exception]:
+    """All of what is due; what fails is returned, and keeps nothing of another kind waiting."""
+    kinds: tuple[Callable[[], Awaitable[int]], ...] = (
+        lambda: verify_waiting(storage),
+        lambda: files.expire(_AT_ONCE),
+        lambda: delete_due(storage),
+    )
+    errors: list[Exception] = []
+    for kind in kinds:
+        try:
+            while await kind():
+                pass
+        except Exception as error:  # noqa: BLE001 - whoever called says what it is
+            errors.append(error)
+    return errors

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from enum import Enum
 
 import strawberry
@@ -24,7 +25,7 @@ class UploadProblem(Enum):
     CHECKSUM_MISMATCH = strawberry.enum_value(
         "CHECKSUM_MISMATCH", description="The bytes are others than announced: make a new upload."
     )
-    UPLOAD_EXPIRED = strawberry.enum_value("UPLOAD_EXPIRED", description="It was given up: make a new upload.")
+    UPLOAD_EXPIRED = strawberry.enum_value("UPLOAD_EXPIRED", description="Its URL is over: make a new upload.")
 
 
 @strawberry.input(description="Uploads whose bytes were sent.")
@@ -82,7 +83,8 @@ def _result(upload_id: strawberry.ID, row: Row | None, verdict: Verdict | None) 
         return CompletedUpload(upload_id=upload_id, upload=None, state=None, problem=UploadProblem.NOT_FOUND)
     state, problem = FileState(row["file_state"]), None
     if state is FileState.EXPIRED:
-        problem = UploadProblem.UPLOAD_EXPIRED
+        problem = UploadProblem(row["file_problem"] or "UPLOAD_EXPIRED")
     elif state is FileState.PENDING and verdict is not None:
-        problem = UploadProblem(verdict.value)
+        late = verdict is Verdict.FILE_MISSING and row["file_expires_at"] <= datetime.now(UTC)
+        problem = UploadProblem.UPLOAD_EXPIRED if late else UploadProblem(verdict.value)
     return CompletedUpload(upload_id=upload_id, upload=Upload.of(row), state=state, problem=problem)

@@ -64,6 +64,8 @@ class Migration(migrations.Migration):
                 ("is_current", fields.BooleanField()),
                 ("expires_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
                 ("completed_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("read_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("problem", fields.TextField(null=True, unique=False)),
             ],
             options={
                 "table": "uploads",
@@ -88,6 +90,12 @@ class Migration(migrations.Migration):
             model_name="Upload",
             constraint=CheckConstraint(
                 check="state IN ('PENDING', 'VERIFYING', 'COMPLETE', 'EXPIRED')", name="uploads_state_known"
+            ),
+        ),
+        ops.AddConstraint(
+            model_name="Upload",
+            constraint=CheckConstraint(
+                check="state <> 'VERIFYING' OR read_at IS NOT NULL", name="uploads_read_at_known"
             ),
         ),
         ops.AddConstraint(

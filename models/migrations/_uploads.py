@@ -12,7 +12,7 @@ SQL = [
     CREATE UNIQUE INDEX uploads_current ON uploads (object_pk) WHERE is_current;
     CREATE INDEX uploads_current_state ON uploads (tenant_id, state, object_pk) WHERE is_current;
     CREATE INDEX uploads_pending ON uploads (expires_at) WHERE state = 'PENDING';
-    CREATE INDEX uploads_verifying ON uploads (id) WHERE state = 'VERIFYING';
+    CREATE INDEX uploads_verifying ON uploads (read_at) WHERE state = 'VERIFYING';
     """,
     """
     CREATE FUNCTION deletions_add() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$

@@ -1,6 +1,7 @@
 """Files from announcement to access, with a real S3 server: what is not proved is never readable."""
 
 import asyncio
+import contextvars
 import hashlib
 from typing import Any
 from unittest.mock import patch
@@ -10,11 +11,12 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from models import AccessLevel, Role, database
+from models import AccessLevel, Role, database, files
 from models.errors import StorageUnavailable
 from storage.client import Storage, Stored
 from storage.proof import Verdict
 from tests.conftest import Caller, NewCaller
+from tests.models.conftest import until
 from tests.statements import count_statements
 from worker import work
 
@@ -170,7 +172,29 @@ async def test_file_too_large_to_be_read_at_once_is_read_by_the_worker(admin: Ca
         assert await completed(admin, good) == [("VERIFYING", None)]
     with patch.object(Storage, "head", lambda *_: _value(Stored(5, "", "", hashlib.sha256(b"hello").hexdigest()))):
         await work.drain(storage)
-    assert await completed(admin, good, bad) == [("COMPLETE", None), ("EXPIRED", "UPLOAD_EXPIRED")]
+    assert await completed(admin, good, bad) == [("COMPLETE", None), ("EXPIRED", "CHECKSUM_MISMATCH")]
+
+
+async def test_upload_that_is_just_being_given_up_does_not_become_a_file_without_bytes(admin: Caller) -> None:
+    upload = await announced(admin, b"hello")
+    assert await put(upload, b"hello") == 200
+    [row] = await database.fetch("SELECT id FROM uploads WHERE tenant_id = $1", admin.tenant.id)
+    outside = contextvars.copy_context()
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with database.transaction():
+        await files.give_up([row["id"]])
+        completing = asyncio.create_task(completed(admin, upload), context=outside)
+        await until(lambda: database.fetch(waiting))
+    assert await completing == [("EXPIRED", "UPLOAD_EXPIRED")]
+    kept = await database.fetch("SELECT FROM deletions d JOIN uploads u USING (key) WHERE u.id = $1", row["id"])
+    assert len(kept) == 1
+
+
+async def test_bytes_that_never_came_are_missing_until_the_url_is_over_and_late_from_then_on(admin: Caller) -> None:
+    upload = await announced(admin, b"hello")
+    assert await completed(admin, upload) == [("PENDING", "FILE_MISSING")]
+    await database.execute("UPDATE uploads SET expires_at = now() WHERE tenant_id = $1", admin.tenant.id)
+    assert await completed(admin, upload) == [("PENDING", "UPLOAD_EXPIRED")]
 
 
 async def test_old_file_stays_readable_until_the_new_one_is_complete_and_then_goes(

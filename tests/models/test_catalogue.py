@@ -41,7 +41,7 @@ PAIRS_KEY = {"object_pairs_pkey": "PRIMARY KEY (object_pk, key, value)"}
 UPLOADS_INDEXES = {
     "uploads_current_state": "uploads USING btree (tenant_id, state, object_pk) WHERE is_current",
     "uploads_pending": "uploads USING btree (expires_at) WHERE ((state)::text = 'PENDING'::text)",
-    "uploads_verifying": "uploads USING btree (id) WHERE ((state)::text = 'VERIFYING'::text)",
+    "uploads_verifying": "uploads USING btree (read_at) WHERE ((state)::text = 'VERIFYING'::text)",
 }
 CURRENT = "CREATE UNIQUE INDEX uploads_current ON public.uploads USING btree (object_pk) WHERE is_current"
 PAIRS_INDEXES = {
@@ -296,6 +296,7 @@ REFUSED = [
     ("uploads_size_not_negative", "UPDATE uploads SET size_bytes = -1"),
     ("uploads_sha256_is_one", "UPDATE uploads SET sha256 = 'short'"),
     ("uploads_state_known", "UPDATE uploads SET state = 'GONE'"),
+    ("uploads_read_at_known", "UPDATE uploads SET state = 'VERIFYING'"),
     ("uploads_completed_at_known", "UPDATE uploads SET state = 'COMPLETE'"),
     ("uploads_completed_at_known", "UPDATE uploads SET completed_at = now()"),
     ("deletions_pkey", f"{DELETION} (1, 'bucket', 'other', now(), 0)"),

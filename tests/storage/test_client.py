@@ -29,7 +29,7 @@ BODY = b"hello" * 1000
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
-async def put(storage: Storage, bucket: str, *, body: bytes = BODY, sha256: str | None = None) -> str:
+async def put(storage: Storage, bucket: str, *, body: bytes = BODY, sha256: bytes | None = None) -> str:
     """A new key, filled through a presigned URL."""
     key, now = new_key("tenant", uuid4()), dt.datetime.now(dt.UTC)
     headers = upload_headers(len(body), "image/png", sha256)
@@ -41,7 +41,7 @@ async def put(storage: Storage, bucket: str, *, body: bytes = BODY, sha256: str 
 
 
 async def test_head_says_what_is_stored(storage: Storage) -> None:
-    stored = await storage.head(ONE, await put(storage, ONE, sha256=SHA256))
+    stored = await storage.head(ONE, await put(storage, ONE, sha256=bytes.fromhex(SHA256)))
     assert stored is not None
     assert (stored.size, stored.content_type, stored.sha256) == (5000, "image/png", SHA256)
     assert stored.etag == hashlib.md5(BODY, usedforsecurity=False).hexdigest()

@@ -19,7 +19,7 @@ from tests.conftest import BUCKETS, ORIGIN
 
 BUCKET = BUCKETS[0]
 BODY = b"hello"
-SHA256 = hashlib.sha256(BODY).hexdigest()
+SHA256 = hashlib.sha256(BODY).digest()
 MIB = 1024 * 1024
 
 
@@ -117,7 +117,7 @@ def test_other_bytes_than_the_sha256_are_refused(signer: Signer, key: str) -> No
 
 def test_sha256_of_many_parts_is_checked_over_the_whole(signer: Signer, key: str) -> None:
     body = bytes(range(256)) * (9 * MIB // 256)
-    signed = upload_headers(len(body), "application/octet-stream", hashlib.sha256(body).hexdigest())
+    signed = upload_headers(len(body), "application/octet-stream", hashlib.sha256(body).digest())
     assert refused(signer.put(key, body[:-1] + b"x", signed), 400, "BadDigest")
     assert signer.get(key).status_code == 404
     assert signer.put(key, body, signed).status_code == 200
@@ -153,7 +153,7 @@ def test_expired_url_is_refused(signer: Signer, key: str) -> None:
 
 
 def test_empty_file_goes_in(signer: Signer, key: str) -> None:
-    signed = upload_headers(0, "text/plain", hashlib.sha256(b"").hexdigest())
+    signed = upload_headers(0, "text/plain", hashlib.sha256(b"").digest())
     assert refused(signer.put(key, b"x", signed), 403, "SignatureDoesNotMatch")
     assert signer.put(key, b"", signed).status_code == 200
     assert signer.get(key).content == b""

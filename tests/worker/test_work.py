@@ -14,12 +14,13 @@ import pytest
 
 from models import database, files
 from models.errors import StorageUnavailable
-from storage.client import Storage
-from tests.conftest import Caller
+from storage.client import Storage, Stored
+from tests.conftest import BUCKETS, Caller
 from tests.graph.test_uploads import announced, completed, due_now, put, stored
 from tests.models.conftest import until
 from worker import work
 from worker.deletions import delete_due
+from worker.verification import verify_waiting
 
 pytestmark = pytest.mark.usefixtures("nothing_due")
 
@@ -100,6 +101,83 @@ async def test_several_workers_share_the_keys(admin: Caller, storage: Storage) -
     assert sorted(asked) == sorted(keys)
 
 
+async def test_bucket_that_refuses_or_is_away_keeps_no_other_waiting(admin: Caller, storage: Storage) -> None:
+    [key] = await deleted(admin, 1)
+    await database.execute(
+        "INSERT INTO deletions (bucket, key, due_at, attempts) VALUES ('a-missing-one', 'x', now(), 0)"
+    )
+    await work.drain(storage)  # buckets come in the order of their names
+    left = await waiting()
+    assert list(left) == ["x"]
+    assert left["x"]["last_error"] == "NoSuchBucket"
+    assert key not in left
+
+    await database.execute(
+        "INSERT INTO deletions (bucket, key, due_at, attempts) VALUES ($1, 'y', now(), 0)", BUCKETS[0]
+    )
+    await due_now()
+    away: list[str] = []
+    original = Storage.delete_many
+
+    async def first_is_away(self: Storage, bucket: str, keys: Sequence[str]) -> dict[str, str]:
+        if bucket == "a-missing-one":
+            away.append(bucket)
+            raise StorageUnavailable
+        return await original(self, bucket, keys)
+
+    with patch.object(Storage, "delete_many", first_is_away), pytest.raises(StorageUnavailable):
+        await work.drain(storage)
+    assert away
+    left = await waiting()
+    assert list(left) == ["x"]
+    assert (left["x"]["attempts"], left["x"]["last_error"]) == (2, "STORAGE_UNAVAILABLE")
+
+
+async def test_upload_that_cannot_be_read_keeps_nothing_waiting(admin: Caller, storage: Storage) -> None:
+    bad, good = await announced(admin, b"bad", "bad"), await announced(admin, b"good", "good")
+    for upload, body in ((bad, b"bad"), (good, b"good")):
+        assert await put(upload, body) == 200
+    await database.execute(
+        "INSERT INTO deletions (bucket, key, due_at, attempts) VALUES ($1, 'y', now(), 0)", BUCKETS[0]
+    )
+    await database.execute(
+        "UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE tenant_id = $1", admin.tenant.id
+    )
+    await database.execute("UPDATE uploads SET bucket = 'a-missing-one' WHERE name = 'a.txt' AND size_bytes = 3")
+    original = Storage.head
+
+    async def refusing(self: Storage, bucket: str, key: str) -> Stored | None:
+        if bucket == "a-missing-one":
+            raise StorageUnavailable
+        return await original(self, bucket, key)
+
+    with patch.object(Storage, "head", refusing), pytest.raises(StorageUnavailable):
+        await work.drain(storage)
+    assert await completed(admin, bad, good) == [("VERIFYING", None), ("COMPLETE", None)]
+    assert await waiting() == {}
+    await work.drain(storage)  # it waits for a minute
+    assert await completed(admin, bad) == [("VERIFYING", None)]
+
+
+async def test_each_upload_is_read_by_one_worker(admin: Caller, storage: Storage) -> None:
+    for number in range(3):
+        assert await put(await announced(admin, b"hello", f"o{number}"), b"hello") == 200
+    await database.execute(
+        "UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE tenant_id = $1", admin.tenant.id
+    )
+    asked: list[str] = []
+    original = Storage.head
+
+    async def noting(self: Storage, bucket: str, key: str) -> Stored | None:
+        asked.append(key)
+        return await original(self, bucket, key)
+
+    with patch.object(Storage, "head", noting):
+        await asyncio.gather(*(verify_waiting(storage) for _ in range(3)))
+    assert len(asked) == len(set(asked)) == 3
+    assert len(await admin.object_ids({"fileState": "COMPLETE"})) == 3
+
+
 async def test_run_goes_on_whatever_fails(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "_PAUSE_SECONDS", 0.01)
     turns = 0
@@ -140,7 +218,9 @@ async def test_command_works_until_it_is_asked_to_end(
 ) -> None:
     upload = await announced(admin, b"hello", f"o{secrets.token_hex(4)}")
     assert await put(upload, b"hello") == 200
-    await database.execute("UPDATE uploads SET state = 'VERIFYING' WHERE tenant_id = $1", admin.tenant.id)
+    await database.execute(
+        "UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE tenant_id = $1", admin.tenant.id
+    )
     process = await asyncio.create_subprocess_exec(
         *command(), env=environment(database_url, with_files), stderr=subprocess.DEVNULL
     )

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -114,7 +115,7 @@ class Work:
 
     async def _fetch(self, object_id: str, path: Path, file: Any) -> None:
         """The file appears when it is whole and proved."""
-        growing = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+        growing = path.with_name(f".{secrets.token_hex(8)}.part")  # a longer name might be too long
         try:
             with growing.open("xb") as out:
                 try:
