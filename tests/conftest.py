@@ -232,12 +232,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def served(database_url: str, *, until: str = "/readyz", **environment: str) -> Iterator[str]:
+def served(database_url: str, *, until: str = "/readyz", log: str = os.devnull, **environment: str) -> Iterator[str]:
     """A real `waybill serve` process, whose answer at ``until`` is good; the address it listens on."""
     port = free_port()
     command = [sys.executable, "-m", "waybill", "serve", "--port", str(port)]
     environment = {**os.environ, "WAYBILL_DATABASE_URL": database_url, **environment}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+    with Path(log).open("wb") as stderr, subprocess.Popen(command, env=environment, stderr=stderr) as process:
         try:
             wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}{until}").status_code == 200)
             yield f"http://127.0.0.1:{port}"

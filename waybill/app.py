@@ -28,6 +28,8 @@ from waybill.refusals import HANDLERS, OnlyHosts
 from waybill.settings import Settings
 from worker import work
 
+_S3_SECONDS = 10
+
 
 def create_app(
     settings: Settings,
@@ -93,6 +95,8 @@ def create_app(
                 storage = await stack.enter_async_context(connected(storage_config(settings, s3_credentials)))
                 s3 = S3(storage, await stack.enter_async_context(signing(storage, settings.s3_sse)))
                 app.state.storage = storage
+                # So that what is wrong with it is in the log before the first file is.
+                stack.callback(asyncio.create_task(storage.answers(_S3_SECONDS)).cancel)
                 if works:
                     stack.callback(asyncio.create_task(work.run(storage)).cancel)
             yield

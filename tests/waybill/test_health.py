@@ -4,13 +4,14 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import httpx
 import pytest
 
-from tests.conftest import BUCKETS, Caller, free_port, served
+from tests.conftest import BUCKETS, Caller, free_port, served, wait_for
 from waybill import seaweedfs
 
 BODY = {"query": "{ batches { nodes { batchId } } }"}
@@ -123,6 +124,14 @@ def test_buckets_must_be_there(database_url: str, seaweed: seaweedfs.Server) -> 
     assert said_with_files(database_url, seaweed) == (200, "ok")
     missing = ",".join([*BUCKETS, "missing"])
     assert said_with_files(database_url, seaweed, WAYBILL_S3_BUCKETS=missing) == (503, "storage unavailable")
+
+
+def test_bucket_that_is_missing_is_in_the_log_before_anybody_asks(
+    database_url: str, with_files: dict[str, str], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with served(database_url, until="/healthz", log=str(log), **{**with_files, "WAYBILL_S3_BUCKETS": "missing"}):
+        wait_for(lambda: "bucket missing: there is no such bucket" in log.read_text())
 
 
 def test_files_that_hang_are_not_ready(database_url: str, seaweed: seaweedfs.Server) -> None:
