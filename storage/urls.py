@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import NamedTuple
 from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError
@@ -22,13 +21,6 @@ _RENEWED_SECONDS = 60  # temporary credentials are given out anew at least ten m
 _log = logging.getLogger(__name__)
 
 
-class SignedRequest(NamedTuple):
-    """``headers`` must be sent as they are. Content-Length is signed, too: HTTP clients send it by themselves."""
-
-    url: str
-    headers: Mapping[str, str]
-
-
 class Urls:
     """Signs with the present credentials; ``encryption`` is what uploads ask of S3 (x-amz-server-side-encryption)."""
 
@@ -42,14 +34,13 @@ class Urls:
         key = new_key(tenant, uuid4())
         return bucket_of(key, self._storage.buckets), key
 
-    def writing(
-        self, bucket: str, key: str, *, content_type: str, size: int, sha256: bytes | None, now: datetime, seconds: int
-    ) -> SignedRequest:
-        """One PUT of exactly these bytes, if nothing is there yet."""
-        signed = upload_headers(size, content_type, sha256, sse=self._encryption)
-        url = self._signed("PUT", bucket, key, now, seconds, headers=signed)
-        del signed["content-length"]
-        return SignedRequest(url, signed)
+    def headers(self, content_type: str, size: int, sha256: bytes | None) -> dict[str, str]:
+        """What a PUT is bound to: its client must send them as they are."""
+        return upload_headers(size, content_type, sha256, sse=self._encryption)
+
+    def writing(self, bucket: str, key: str, *, headers: Mapping[str, str], now: datetime, seconds: int) -> str:
+        """One PUT of exactly what the ``headers`` say, if nothing is there yet."""
+        return self._signed("PUT", bucket, key, now, seconds, headers=headers)
 
     def reading(
         self,

@@ -16,9 +16,9 @@ from storage.signing import MAX_SECONDS
 
 if TYPE_CHECKING:
     from graph.types.objects import Object
-    from storage.urls import SignedRequest
 
 DEFAULT_ACCESS_SECONDS = 300
+_LENGTH = "content-length"  # which browsers let nobody set
 
 strawberry.enum(
     FileState,
@@ -115,30 +115,28 @@ class Upload(Node):
 
     @strawberry.field(description="Where to send the bytes, without any credential; empty when that is over.")
     def url(self, info: Info) -> str:
-        request = self._request(info)
-        return request.url if request else ""
+        now = datetime.now(UTC).replace(microsecond=0)
+        if (seconds := self._seconds_left(now)) < 1:
+            return ""
+        return info.context.urls.writing(
+            self.row["file_bucket"], self.row["file_key"], headers=self._headers(info), now=now, seconds=seconds
+        )
 
     @strawberry.field(description="To be sent with it, besides Content-Length, which most clients send by themselves.")
     def headers(self, info: Info) -> list[Header]:
-        request = self._request(info)
-        return [Header(name=name, value=value) for name, value in request.headers.items()] if request else []
+        if self._seconds_left(datetime.now(UTC)) < 1:
+            return []
+        return [Header(name=name, value=value) for name, value in self._headers(info).items() if name != _LENGTH]
 
     @strawberry.field(description="Until when the URL works.")
     def expires_at(self) -> datetime:
         moment: datetime = self.row["file_expires_at"]
         return moment
 
-    def _request(self, info: Info) -> "SignedRequest | None":
-        now = datetime.now(UTC).replace(microsecond=0)
-        seconds = int((self.row["file_expires_at"] - now).total_seconds())
-        if seconds < 1 or self.row["file_state"] != FileState.PENDING:
-            return None
-        return info.context.urls.writing(
-            self.row["file_bucket"],
-            self.row["file_key"],
-            content_type=self.row["file_type"],
-            size=self.row["file_size"],
-            sha256=self.row["file_sha256"],
-            now=now,
-            seconds=seconds,
-        )
+    def _headers(self, info: Info) -> dict[str, str]:
+        return info.context.urls.headers(self.row["file_type"], self.row["file_size"], self.row["file_sha256"])
+
+    def _seconds_left(self, now: datetime) -> int:
+        if self.row["file_state"] != FileState.PENDING:
+            return 0
+        return int((self.row["file_expires_at"] - now).total_seconds())
