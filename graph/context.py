@@ -145,14 +145,17 @@ class Context:
         return DataLoader(self._load_users, cache=False)
 
     @cached_property
-    def objects(self) -> DataLoader[int, Row]:
+    def objects(self) -> DataLoader[tuple[int, Parts], Row]:
         return DataLoader(self._load_objects, cache=False)
 
-    async def _load_objects(self, wanted: list[int]) -> Sequence[Row]:
+    async def _load_objects(self, wanted: list[tuple[int, Parts]]) -> Sequence[Row]:
         self.hand_out(len(wanted))
-        keys = tuple(set(wanted))
-        rows = {row["id"]: row for row in (await reads.objects(self.scope, HasKey(keys), Bounds(len(keys)))).rows}
-        return [rows.get(key) or NotFound() for key in wanted]
+        found: dict[tuple[int, Parts], Row] = {}
+        for parts, asked in _grouped({one: one[1] for one in wanted}).items():
+            keys = tuple(key for key, _ in asked)
+            page = await reads.objects(self.scope, HasKey(keys), Bounds(len(keys)), parts)
+            found.update(((row["id"], parts), row) for row in page.rows)
+        return [found.get(one) or NotFound() for one in wanted]
 
     async def _load_pages(self, wanted: list[NestedPage]) -> Sequence[Page]:
         found: dict[NestedPage, Page] = {}

@@ -46,10 +46,15 @@ def _new_objects(given: Sequence[ObjectInput], context: Context) -> list[NewObje
         )
     for one in given:
         check_id("objectId", one.object_id, limits)
-    if len({one.object_id for one in given}) < len(given):
-        twice = [object_id for object_id, times in Counter(one.object_id for one in given).items() if times > 1]
-        raise AlreadyExists(f'The call has "{short(twice[0])}" more than once.', objectIds=twice[:100])
+    check_once([one.object_id for one in given])
     return [_new_object(one, f'Object "{short(one.object_id)}"', context) for one in given]
+
+
+def check_once(object_ids: Sequence[str]) -> None:
+    """Raises AlreadyExists naming what the call has more than once."""
+    if len(set(object_ids)) < len(object_ids):
+        twice = [object_id for object_id, times in Counter(object_ids).items() if times > 1]
+        raise AlreadyExists(f'The call has "{short(twice[0])}" more than once.', objectIds=twice[:100])
 
 
 def _new_object(given: ObjectInput, whose: str, context: Context) -> NewObject:

@@ -49,7 +49,7 @@ def distance(condition: Condition) -> int:
             return 3
         case AnyOf(of) if of:
             # What is found by its id (0) makes no list.
-            return 4 + max(min((distance(part) for part in flat(one)), default=FAR) or FAR for one in of)
+            return 4 + max(min((distance(part) for part in leading(flat(one))), default=FAR) or FAR for one in of)
         case HasPair(_, StartsWith()):
             return 20
         case HasPair(_, Compares()):

@@ -35,6 +35,7 @@ NO_COLUMNS = ", ".join(f"NULL AS {name}" for name in _NAMES)
 NO_FILE = dict.fromkeys(_NAMES)
 
 _GRACE = "interval '5 minutes'"  # after a URL is over, for clocks that differ
+_REMEMBERED = timedelta(days=7)
 _DELETING = timedelta(minutes=2)  # for which a key is somebody's to delete
 _READING = timedelta(minutes=10)  # for which an upload is somebody's to read; beyond, two read it
 _READ_AGAIN = timedelta(minutes=1)  # where that failed
@@ -101,8 +102,6 @@ async def _give_way(objects: set[int]) -> set[int]:
     if len(locked) < len(objects):
         raise NotFound("An object has just been deleted.")
     of_them = "object_pk = ANY($1::bigint[]) AND is_current"
-    await database.fetch(f"SELECT FROM uploads WHERE {of_them} ORDER BY id FOR UPDATE", list(objects))
-    await database.execute(f"DELETE FROM uploads WHERE {of_them} AND state = 'EXPIRED'", list(objects))
     await database.execute(
         f"UPDATE uploads SET is_current = false WHERE {of_them} AND state <> 'COMPLETE'", list(objects)
     )
@@ -125,31 +124,35 @@ async def find(scope: Scope, uploads: Iterable[int]) -> list[Row]:
 async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = ()) -> dict[int, dict[str, Any]]:
     """Make the uploads of ``right`` (primary keys) their objects' files, and have the worker read those of ``unread``.
 
-    For whoever has asked S3. What was an object's file before goes, with its bytes. Returns ``file_state``,
-    ``file_completed_at`` and ``file_problem`` of each as it is now; uploads that are gone meanwhile are left out, and
-    those that were given up or completed by somebody else stay so.
+    For whoever has asked S3. Of several complete ones of an object the newest is its file, whichever came first; the
+    others go, with their bytes. Returns ``file_state``, ``file_completed_at`` and ``file_problem`` of each as it is
+    now; uploads that are gone meanwhile are left out, and those that ended or were completed by somebody else stay so.
     """
     async with database.transaction():
         mine = "tenant_id = $1 AND id = ANY($2::bigint[])"
         keys = [*right, *unread]
-        objects = await database.fetch(f"SELECT object_pk FROM uploads WHERE {mine}", tenant_id, keys)
-        await database.fetch(
-            "SELECT FROM objects WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE",
-            [row["object_pk"] for row in objects],
-        )
-        waiting = await database.fetch(
+        found = await database.fetch(f"SELECT DISTINCT object_pk FROM uploads WHERE {mine}", tenant_id, keys)
+        objects = [row["object_pk"] for row in found]
+        await database.fetch("SELECT FROM objects WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE", objects)
+        able = await database.fetch(
             # Locked, so that none of them is given up, and its bytes with it, before it is complete.
-            f"SELECT id, object_pk FROM uploads WHERE {mine} AND state IN ('PENDING', 'VERIFYING')"
-            " ORDER BY id FOR UPDATE",
-            *(tenant_id, list(right)),
+            "SELECT id, object_pk, state FROM uploads WHERE object_pk = ANY($1::bigint[]) AND (is_current AND state ="
+            " 'COMPLETE' OR id = ANY($2::bigint[]) AND state IN ('PENDING', 'VERIFYING')) ORDER BY id FOR UPDATE",
+            *(objects, list(right)),
         )
-        newest = {row["object_pk"]: row["id"] for row in waiting}  # in the order of the keys
-        await _replace(list(newest))
+        newest = {row["object_pk"]: row["id"] for row in able}  # in the order of the keys
+        new = [row["id"] for row in able if newest[row["object_pk"]] == row["id"] and row["state"] != "COMPLETE"]
         await database.execute(
-            "UPDATE uploads SET state = 'COMPLETE', is_current = id = ANY($2::bigint[]),"
-            " completed_at = date_trunc('milliseconds', now()) WHERE id = ANY($1::bigint[])",
-            *([row["id"] for row in waiting], list(newest.values())),
+            "UPDATE uploads SET is_current = false WHERE is_current AND object_pk = ANY("
+            "ARRAY(SELECT object_pk FROM uploads WHERE id = ANY($1::bigint[])))",
+            new,
         )
+        await database.execute(
+            "UPDATE uploads SET state = 'COMPLETE', is_current = true,"
+            " completed_at = date_trunc('milliseconds', now()) WHERE id = ANY($1::bigint[])",
+            new,
+        )
+        await _end([row["id"] for row in able if newest[row["object_pk"]] != row["id"]], "REPLACED")
         await database.execute(
             f"UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE {mine} AND state = 'PENDING'",
             *(tenant_id, list(unread)),
@@ -159,42 +162,46 @@ async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = (
             f" FROM uploads WHERE {mine}",
             *(tenant_id, keys),
         )
-        await database.execute(  # two of one object in one call: the newer one took its place at once
-            "DELETE FROM uploads WHERE id = ANY($1::bigint[]) AND NOT is_current", [row["id"] for row in waiting]
-        )
         return {row["id"]: dict(row) for row in rows}
 
 
-async def _replace(objects: list[int]) -> None:
-    of_them = "object_pk = ANY($1::bigint[]) AND is_current"
-    await database.execute(f"DELETE FROM uploads WHERE {of_them} AND state IN ('COMPLETE', 'EXPIRED')", objects)
-    await database.execute(f"UPDATE uploads SET is_current = false WHERE {of_them}", objects)
-
-
 async def expire(most: int) -> int:
-    """Give up uploads whose URL is over, the longest ago first; returns how many."""
+    """Give up uploads whose URL is over, the longest ago first, and forget what ended long ago; returns how many."""
     async with database.transaction():
         late = await database.fetch(
             f"SELECT id FROM uploads WHERE state = 'PENDING' AND expires_at < now() - {_GRACE}"
             " ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED",
             most,
         )
-        await give_up([row["id"] for row in late])
-        return len(late)
-
-
-async def give_up(uploads: Sequence[int], problem: str | None = None) -> None:
-    """Have the bytes of uploads (primary keys) deleted that are not complete, because of what S3 said of them."""
-    async with database.transaction():
-        waiting = "id = ANY($1::bigint[]) AND state IN ('PENDING', 'VERIFYING')"
-        await database.execute(f"DELETE FROM uploads WHERE {waiting} AND NOT is_current", list(uploads))
-        await database.execute(
-            f"WITH gone AS (UPDATE uploads SET state = 'EXPIRED', problem = $2 WHERE {waiting}"
-            " RETURNING bucket, key, expires_at)"
-            " INSERT INTO deletions (bucket, key, due_at, attempts)"
-            f" SELECT bucket, key, greatest(now(), expires_at + {_GRACE}), 0 FROM gone",
-            *(list(uploads), problem),
+        await _end([row["id"] for row in late], None)
+        forgotten = await database.execute(
+            "DELETE FROM uploads WHERE id = ANY(ARRAY(SELECT id FROM uploads WHERE state = 'EXPIRED' AND NOT is_current"
+            " AND ended_at < now() - $2::interval ORDER BY ended_at LIMIT $1 FOR UPDATE SKIP LOCKED))",
+            *(most, _REMEMBERED),
         )
+        return len(late) + forgotten
+
+
+async def give_up(uploads: Sequence[int], problem: str) -> None:
+    """End uploads (primary keys) that are not complete, because of what S3 said of them."""
+    async with database.transaction():
+        waiting = await database.fetch(
+            "SELECT id FROM uploads WHERE id = ANY($1::bigint[]) AND state IN ('PENDING', 'VERIFYING')"
+            " ORDER BY id FOR UPDATE",
+            list(uploads),
+        )
+        await _end([row["id"] for row in waiting], problem)
+
+
+async def _end(uploads: Sequence[int], problem: str | None) -> None:
+    """Of uploads that are locked; they stay for a while, so that whoever asks for one is told what became of it."""
+    await database.execute(
+        "WITH ended AS (UPDATE uploads SET state = 'EXPIRED', ended_at = now(), completed_at = NULL, problem = $2"
+        " WHERE id = ANY($1::bigint[]) RETURNING bucket, key, expires_at)"
+        " INSERT INTO deletions (bucket, key, due_at, until_at, attempts)"
+        " SELECT bucket, key, now(), deletion_until(expires_at), 0 FROM ended",
+        *(list(uploads), problem),
+    )
 
 
 async def unread(most: int) -> list[Row]:
@@ -223,9 +230,16 @@ async def due(most: int) -> list[Row]:
 
 
 async def deleted(done: Sequence[int], failed: Sequence[tuple[int, str]]) -> None:
-    """What became of keys that were due: the bytes are gone, or why not; those are due again, each time later."""
+    """What became of keys that were due: the bytes are gone, or why not; those are due again, each time later.
+
+    Where bytes could still come they are deleted once more when that is over.
+    """
     async with database.transaction():
-        await database.execute("DELETE FROM deletions WHERE id = ANY($1::bigint[])", list(done))
+        await database.execute("DELETE FROM deletions WHERE id = ANY($1::bigint[]) AND until_at <= now()", list(done))
+        await database.execute(
+            "UPDATE deletions SET due_at = until_at, attempts = 0, last_error = NULL WHERE id = ANY($1::bigint[])",
+            list(done),
+        )
         await database.execute(
             "UPDATE deletions d SET last_error = f.error,"
             " due_at = now() + least($3, interval '1 second' * 2 ^ least(d.attempts, 20)) * (0.5 + random() / 2)"

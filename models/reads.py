@@ -9,6 +9,7 @@ from models.pages import Bounds, Page, Row, Scope
 from models.sql import Sql
 
 MOST_CHARACTERS = 64_000_000  # of data in one answer of the database
+_MANY = 1_000  # objects; no list has so many in one page, but whoever asks by their keys may
 
 _OBJECT = "o.id, o.object_id, o.updated_at, o.batch_pk, b.batch_id, b.created_by_id"
 _JOINED = "JOIN objects o ON o.id = s.object_pk JOIN batches b ON b.id = o.batch_pk"
@@ -41,10 +42,11 @@ _ALL = Parts()
 
 
 async def objects(scope: Scope, where: Condition, bounds: Bounds, parts: Parts = _ALL) -> Page:
-    """One page of objects, newest first."""
+    """One page of objects, newest first; of very many, ``data`` is null beyond MOST_CHARACTERS of all of it."""
     sql = Sql(scope.tenant_id)
     source = sql.source(All((scope.within, where)), bounds.narrow(sql), bounds.order("object_pk"))
-    return bounds.page(await _fetch(sql, f"{parts.of(f'({source}) AS s')} ORDER BY o.id {bounds.direction}"))
+    select = parts.of(f"({source}) AS s", data=_SOME_DATA if bounds.limit > _MANY else "o.data")
+    return bounds.page(await _fetch(sql, f"{select} ORDER BY o.id {bounds.direction}"))
 
 
 async def objects_of_batches(

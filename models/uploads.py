@@ -12,8 +12,8 @@ from models.people import Tenant
 class Upload(Model):
     """One upload of one object's file; its key in S3 is never used for another.
 
-    ``is_current`` marks the one that is the object's file: the newest complete one, or the newest where none is. A
-    complete one that another takes the place of is deleted, and with every deletion the key goes to ``deletions``.
+    ``is_current`` marks the one that is the object's file: the newest complete one, or the newest where none is. With
+    the end of each, or its deletion, its key goes to ``deletions``.
     """
 
     id = fields.BigIntField(primary_key=True, generated=False)
@@ -32,7 +32,8 @@ class Upload(Model):
     expires_at = fields.DatetimeField()  # of the URL
     completed_at = fields.DatetimeField(null=True)
     read_at = fields.DatetimeField(null=True)  # when the worker may read its bytes, while they are VERIFYING
-    problem = fields.TextField(null=True)  # what S3 said of it, where that is why it was given up
+    ended_at = fields.DatetimeField(null=True)  # since when it is EXPIRED; a past one is forgotten after a while
+    problem = fields.TextField(null=True)  # why it ended, where that is not because its URL was over
 
     class Meta:
         table = "uploads"
@@ -44,6 +45,7 @@ class Upload(Model):
             CheckConstraint("octet_length(sha256) = 32", name="uploads_sha256_is_one"),
             CheckConstraint("state IN ('PENDING', 'VERIFYING', 'COMPLETE', 'EXPIRED')", name="uploads_state_known"),
             CheckConstraint("state <> 'VERIFYING' OR read_at IS NOT NULL", name="uploads_read_at_known"),
+            CheckConstraint("(state = 'EXPIRED') = (ended_at IS NOT NULL)", name="uploads_ended_at_known"),
             CheckConstraint("(state = 'COMPLETE') = (completed_at IS NOT NULL)", name="uploads_completed_at_known"),
         )
 
@@ -54,7 +56,8 @@ class Deletion(Model):
     id = fields.BigIntField(primary_key=True)
     bucket = fields.TextField()
     key = fields.TextField()
-    due_at = fields.DatetimeField()  # not before the last URL for the key is over: bytes could still come
+    due_at = fields.DatetimeField()
+    until_at = fields.DatetimeField()  # bytes could still come, by a URL that somebody has: then they go once more
     attempts = fields.IntField()
     last_error = fields.TextField(null=True)
 

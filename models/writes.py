@@ -111,10 +111,13 @@ async def delete_objects(scope: Scope, object_ids: Sequence[str]) -> None:
     async with database.transaction():
         sql = Sql(scope.tenant_id)
         wanted = sql.bind(tuple(object_ids), "text[]")
+        visible = sql.test(scope.within, "o.id", "o.batch_pk")
+        ordered = (  # as all who lock several objects
+            f"SELECT o.id FROM objects o WHERE o.tenant_id = {sql.tenant} AND o.object_id = ANY({wanted}) AND {visible}"
+            " ORDER BY o.id FOR UPDATE"
+        )
         rows = await database.fetch(
-            f"DELETE FROM objects o WHERE o.tenant_id = {sql.tenant} AND o.object_id = ANY({wanted})"
-            f" AND {sql.test(scope.within, 'o.id', 'o.batch_pk')} RETURNING o.object_id",
-            *sql.arguments,
+            f"DELETE FROM objects WHERE id = ANY(ARRAY({ordered})) RETURNING object_id", *sql.arguments
         )
         require_all(object_ids, rows)
 

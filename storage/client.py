@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+)
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
 from models.errors import StorageUnavailable
@@ -104,7 +110,7 @@ class Storage:
     async def credentials(self) -> Credentials:
         """Those to sign with now; renewed first when they are about to expire. Ask anew for each request.
 
-        Raises NoCredentialsError when there are none.
+        Raises StorageUnavailable when there are none.
         """
         with _translated():
             found = await self._session.get_credentials()
@@ -128,6 +134,11 @@ class Storage:
             etag=answer["ETag"].strip('"'),
             sha256=_hex(answer.get("ChecksumSHA256", "")),
         )
+
+    async def require(self, bucket: str) -> None:
+        """Raises ClientError where the bucket is not there or not ours; HEAD of a key in it says "not there" then."""
+        with _translated():
+            await self._client.head_bucket(Bucket=bucket)
 
     async def read(self, bucket: str, key: str) -> AsyncGenerator[bytes]:
         """The bytes in pieces of at most 256 KiB. Raises ClientError NoSuchKey before the first."""
@@ -169,8 +180,7 @@ class Storage:
         try:
             async with asyncio.timeout(seconds):
                 for bucket in self.buckets:
-                    with _translated():
-                        await self._client.head_bucket(Bucket=bucket)
+                    await self.require(bucket)
         except (TimeoutError, StorageUnavailable):
             return False
         except ClientError as error:
@@ -186,11 +196,17 @@ class Storage:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """What passes by itself becomes StorageUnavailable, after the SDK's own retries; a refusal stays what it is."""
+    """What passes by itself becomes StorageUnavailable, after the SDK's own retries; a refusal stays what it is.
+
+    So does having no credentials: they may come.
+    """
     try:
         yield
     except (BotocoreConnectionError, HTTPClientError, aiohttp.ClientError, OSError) as error:
         log.warning("S3 does not answer: %s", error)
+        raise StorageUnavailable from error
+    except (NoCredentialsError, CredentialRetrievalError) as error:
+        log.error("S3 cannot be asked: %s", error)  # noqa: TRY400 - a trace of the SDK says nothing more
         raise StorageUnavailable from error
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)

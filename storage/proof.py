@@ -36,6 +36,9 @@ class Verdict(StrEnum):
     CHECKSUM_MISMATCH = "CHECKSUM_MISMATCH"
 
 
+_MISSING = Verdict.FILE_MISSING
+
+
 async def prove(storage: Storage, claims: Sequence[Claim], *, most_read_bytes: int) -> list[Verdict]:
     """One verdict for each claim, in order. Raises StorageUnavailable, with the reason in the log.
 
@@ -65,10 +68,14 @@ async def prove(storage: Storage, claims: Sequence[Claim], *, most_read_bytes: i
 
     tasks = [asyncio.create_task(one(claim)) for claim in claims]
     try:
-        return await asyncio.gather(*tasks)
+        verdicts = await asyncio.gather(*tasks)
+        missing = {claim.bucket for claim, verdict in zip(claims, verdicts, strict=True) if verdict is _MISSING}
+        for bucket in missing:
+            await storage.require(bucket)
     except (ClientError, BotoCoreError) as error:  # a refusal: nobody but the operator can do something about it
         log.error("S3 refuses the service, look at its credentials and buckets: %s", error)
         raise StorageUnavailable from error
     finally:
         for task in tasks:
             task.cancel()
+    return verdicts

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from uuid import uuid4
 
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from models.errors import StorageUnavailable
 from storage.client import Storage
@@ -82,7 +82,7 @@ class Urls:
         """Take the present credentials."""
         try:
             self._credentials = await self._storage.credentials()
-        except (StorageUnavailable, BotoCoreError) as error:  # the ones we have may still do
+        except (StorageUnavailable, BotoCoreError, ClientError) as error:  # the ones we have may still do
             _log.error("no credentials for S3: %s", error)
 
 

@@ -34,17 +34,29 @@ async def run(storage: Storage) -> None:
 
 
 async def _round(storage: Storage) -> list[Exception]:
-    """All of what is due; what fails is returned, and keeps nothing of another kind waiting."""
+    """All of what is due, its kinds at once; what fails is returned, and keeps nothing else waiting."""
     kinds: tuple[Callable[[], Awaitable[int]], ...] = (
         lambda: verify_waiting(storage),
         lambda: files.expire(_AT_ONCE),
         lambda: delete_due(storage),
     )
     errors: list[Exception] = []
-    for kind in kinds:
-        try:
-            while await kind():
-                pass
-        except Exception as error:  # noqa: BLE001 - whoever called says what it is
-            errors.append(error)
+
+    async def all_of(kind: Callable[[], Awaitable[int]]) -> bool:
+        """Whether anything was done."""
+        done = False
+        while True:
+            try:
+                if not await kind():
+                    return done
+            except StorageUnavailable as error:  # what it was about is due later: there may be more
+                errors.append(error)
+            except Exception as error:  # noqa: BLE001 - whoever called says what it is
+                errors.append(error)
+                return False
+            else:
+                done = True
+
+    while any(await asyncio.gather(*map(all_of, kinds))):
+        pass
     return errors

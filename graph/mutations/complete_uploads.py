@@ -25,6 +25,7 @@ class UploadProblem(Enum):
     CHECKSUM_MISMATCH = strawberry.enum_value(
         "CHECKSUM_MISMATCH", description="The bytes are others than announced: make a new upload."
     )
+    REPLACED = strawberry.enum_value("REPLACED", description="A newer file of the object took its place.")
     UPLOAD_EXPIRED = strawberry.enum_value("UPLOAD_EXPIRED", description="Its URL is over: make a new upload.")
 
 
@@ -66,13 +67,17 @@ class CompleteUploads:
         pending = [row for row in rows.values() if row["file_state"] == FileState.PENDING]
         verdicts = dict(zip((row["file_pk"] for row in pending), await context.prove(pending), strict=True))
         right = [key for key, verdict in verdicts.items() if verdict is Verdict.RIGHT]
+        right += [
+            key for key, row in rows.items() if row["file_state"] == FileState.COMPLETE
+        ]  # one may be replaced now
         unread = [key for key, verdict in verdicts.items() if verdict is Verdict.UNREAD]
+        settled = {*right, *unread}
         states = await files.settle(context.viewer.tenant_id, right, unread)
         results = []
         for upload_id, key in zip(input.upload_ids, keys, strict=True):
             row = rows.get(key)
-            if row is not None:
-                row = {**row, **states.get(key, {})}
+            if row is not None and key in settled:
+                row = {**row, **states[key]} if key in states else None  # deleted while S3 was asked
             results.append(_result(upload_id, row, verdicts.get(key)))
         complete = [one.upload for one in results if one.upload and one.state is FileState.COMPLETE]
         return CompleteUploadsPayload(results=results, uploads=complete)

@@ -3,10 +3,10 @@ import strawberry
 from access.policy import require
 from graph.context import Info
 from graph.file_input import FileInput, new_file
-from graph.inputs import is_id
+from graph.inputs import check_once, is_id
 from graph.types.files import Upload
 from models import AccessLevel, files, reads, writes
-from models.errors import AlreadyExists, BadInput, short
+from models.errors import BadInput, short
 from models.filters import HasObjectId
 from models.pages import Bounds
 from models.reads import Parts
@@ -41,8 +41,7 @@ class CreateUploads:
         object_ids = [one.object_id for one in input.files]
         if len(object_ids) > MOST_UPLOADS:
             raise BadInput(f"{len(object_ids):,} files in one call; at most {MOST_UPLOADS:,} are allowed.")
-        if len(set(object_ids)) < len(object_ids):
-            raise AlreadyExists("The call has an object more than once.")
+        check_once(object_ids)
         possible = tuple(one for one in object_ids if is_id(one, context.limits))
         found = await reads.objects(
             context.scope, HasObjectId(possible), Bounds(len(object_ids)), Parts(data=False, file=False)

@@ -1,14 +1,15 @@
 import strawberry
 
+from access.policy import require
 from graph.context import Context, Info
 from graph.types.files import Upload
 from graph.types.node import Node, parse_global_id
 from graph.types.objects import Batch, Object
 from graph.types.people import User
-from models import files, reads
-from models.errors import BadInput, NotFound
+from models import AccessLevel, files, reads
+from models.errors import BadInput, Forbidden, NotFound, WaybillError
 from models.filters import HasKey
-from models.pages import Bounds
+from models.pages import Bounds, Row
 
 
 @strawberry.type
@@ -16,7 +17,7 @@ class NodeQuery:
     @strawberry.field(description="Anything by its global id; NOT_FOUND when there is none that you can read.")
     async def node(self, info: Info, id: strawberry.ID) -> Node | None:  # noqa: A002 -- Relay's name
         [found] = await _nodes(info.context, [id])
-        if isinstance(found, NotFound):
+        if isinstance(found, WaybillError):
             raise found
         return found
 
@@ -30,37 +31,41 @@ class NodeQuery:
         return await _nodes(info.context, ids)  # type: ignore[return-value]  # an exception becomes its entry's error
 
 
-async def _nodes(context: Context, ids: list[strawberry.ID]) -> list[Node | NotFound]:
+async def _nodes(context: Context, ids: list[strawberry.ID]) -> list[Node | WaybillError]:
     """One statement per type."""
     parsed = [parse_global_id(text) for text in ids]
     wanted: dict[str, set[int]] = {}
     for type_name, key in parsed:
         wanted.setdefault(type_name, set()).add(key)
-    found: dict[tuple[str, int], Node] = {}
+    found: dict[tuple[str, int], Node | WaybillError] = {}
     for type_name, keys in wanted.items():
-        for node in await _of_type(context, type_name, sorted(keys)):
-            found[parse_global_id(node.id)] = node
+        found.update({(type_name, key): node for key, node in await _of_type(context, type_name, sorted(keys))})
     return [
         found.get(one) or NotFound("There is no node with this id.", id=text)
         for one, text in zip(parsed, ids, strict=True)
     ]
 
 
-async def _of_type(context: Context, type_name: str, keys: list[int]) -> list[Node]:
+async def _of_type(context: Context, type_name: str, keys: list[int]) -> list[tuple[int, Node | WaybillError]]:
     match type_name:
         case "Batch":
-            return [
-                Batch.of(row)
-                for row in (await reads.batches(context.scope, HasKey(tuple(keys)), Bounds(len(keys)))).rows
-            ]
+            batches = await reads.batches(context.scope, HasKey(tuple(keys)), Bounds(len(keys)))
+            return [(row["id"], Batch.of(row)) for row in batches.rows]
         case "Object":
-            return [
-                Object.of(row)
-                for row in (await reads.objects(context.scope, HasKey(tuple(keys)), Bounds(len(keys)))).rows
-            ]
+            objects = await reads.objects(context.scope, HasKey(tuple(keys)), Bounds(len(keys)))
+            return [(row["id"], Object.of(row)) for row in objects.rows]
         case "Upload":
-            return [Upload.of(row) for row in await files.find(context.scope, keys)]
+            return [(row["file_pk"], _upload(context, row)) for row in await files.find(context.scope, keys)]
         case "User":
-            return [User.of(row) for row in await context.users.load_many(keys) if row]
+            return [(row["id"], User.of(row)) for row in await context.users.load_many(keys) if row]
         case _:
             return []
+
+
+def _upload(context: Context, row: Row) -> Upload | Forbidden:
+    """It is leave to write, and so not for everybody who may read the object."""
+    try:
+        require(context.viewer, AccessLevel.EDIT)
+    except Forbidden as error:
+        return error
+    return Upload.of(row)

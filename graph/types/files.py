@@ -7,6 +7,7 @@ import strawberry
 
 from graph.context import Info
 from graph.scalars import Size
+from graph.selection import parts_of_objects
 from graph.types.node import Node, global_id
 from models import FileState
 from models.errors import BadInput, FileNotComplete
@@ -81,7 +82,7 @@ class File:
         seconds = DEFAULT_ACCESS_SECONDS if expires_in is None else expires_in
         if not 1 <= seconds <= MAX_SECONDS:
             raise BadInput(f'"expiresIn" must be from 1 to {MAX_SECONDS} seconds, not {seconds}.')
-        now = datetime.now(UTC).replace(microsecond=0)
+        now = _now()
         url = info.context.urls.reading(
             self.row["file_bucket"],
             self.row["file_key"],
@@ -111,11 +112,11 @@ class Upload(Node):
     async def object(self, info: Info) -> Annotated["Object", strawberry.lazy("graph.types.objects")]:
         from graph.types.objects import Object  # noqa: PLC0415 - each of the two has the other
 
-        return Object.of(await info.context.objects.load(self.row["object_pk"]))
+        return Object.of(await info.context.objects.load((self.row["object_pk"], parts_of_objects(info))))
 
     @strawberry.field(description="Where to send the bytes, without any credential; empty when that is over.")
     def url(self, info: Info) -> str:
-        now = datetime.now(UTC).replace(microsecond=0)
+        now = _now()
         if (seconds := self._seconds_left(now)) < 1:
             return ""
         return info.context.urls.writing(
@@ -124,7 +125,7 @@ class Upload(Node):
 
     @strawberry.field(description="To be sent with it, besides Content-Length, which most clients send by themselves.")
     def headers(self, info: Info) -> list[Header]:
-        if self._seconds_left(datetime.now(UTC)) < 1:
+        if self._seconds_left(_now()) < 1:
             return []
         return [Header(name=name, value=value) for name, value in self._headers(info).items() if name != _LENGTH]
 
@@ -139,4 +140,10 @@ class Upload(Node):
     def _seconds_left(self, now: datetime) -> int:
         if self.row["file_state"] != FileState.PENDING:
             return 0
-        return int((self.row["file_expires_at"] - now).total_seconds())
+        # The database's clock may be ahead of ours.
+        return min(int((self.row["file_expires_at"] - now).total_seconds()), MAX_SECONDS)
+
+
+def _now() -> datetime:
+    """To the second, as URLs say it."""
+    return datetime.now(UTC).replace(microsecond=0)

@@ -19,6 +19,7 @@ class Migration(migrations.Migration):
                 ("bucket", fields.TextField(unique=False)),
                 ("key", fields.TextField(unique=False)),
                 ("due_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("until_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
                 ("attempts", fields.IntField()),
                 ("last_error", fields.TextField(null=True, unique=False)),
             ],
@@ -65,6 +66,7 @@ class Migration(migrations.Migration):
                 ("expires_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
                 ("completed_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("read_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("ended_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("problem", fields.TextField(null=True, unique=False)),
             ],
             options={
@@ -96,6 +98,12 @@ class Migration(migrations.Migration):
             model_name="Upload",
             constraint=CheckConstraint(
                 check="state <> 'VERIFYING' OR read_at IS NOT NULL", name="uploads_read_at_known"
+            ),
+        ),
+        ops.AddConstraint(
+            model_name="Upload",
+            constraint=CheckConstraint(
+                check="(state = 'EXPIRED') = (ended_at IS NOT NULL)", name="uploads_ended_at_known"
             ),
         ),
         ops.AddConstraint(

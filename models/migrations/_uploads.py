@@ -1,7 +1,7 @@
 """SQL of the second migration that models cannot say: the current upload of an object, and what becomes of the bytes.
 
-An object is deleted with its uploads, and no upload without its key being put on the list of deletions. A key is due
-when no URL for it can bring bytes any more; five minutes are for clocks that differ.
+An object is deleted with its uploads, and no upload without its key being put on the list of deletions. S3 looks at the
+time of a URL when a request begins: one that began in time may bring its bytes for hours.
 """
 
 SQL = [
@@ -13,20 +13,25 @@ SQL = [
     CREATE INDEX uploads_current_state ON uploads (tenant_id, state, object_pk) WHERE is_current;
     CREATE INDEX uploads_pending ON uploads (expires_at) WHERE state = 'PENDING';
     CREATE INDEX uploads_verifying ON uploads (read_at) WHERE state = 'VERIFYING';
+    CREATE INDEX uploads_past ON uploads (ended_at) WHERE state = 'EXPIRED' AND NOT is_current;
     """,
     """
+    CREATE FUNCTION deletion_until(expires_at timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+        SELECT greatest(now(), expires_at + interval '1 day')
+    $$;
+
     CREATE FUNCTION deletions_add() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
     BEGIN
-        INSERT INTO deletions (bucket, key, due_at, attempts)
-        SELECT bucket, key, greatest(now(), expires_at + interval '5 minutes'), 0
+        INSERT INTO deletions (bucket, key, due_at, until_at, attempts)
+        SELECT bucket, key, now(), deletion_until(expires_at), 0
         FROM old_uploads WHERE state <> 'EXPIRED';  -- whose keys are there already
         RETURN NULL;
     END $$;
 
     CREATE FUNCTION deletions_add_all() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
     BEGIN
-        INSERT INTO deletions (bucket, key, due_at, attempts)
-        SELECT bucket, key, greatest(now(), expires_at + interval '5 minutes'), 0 FROM uploads WHERE state <> 'EXPIRED';
+        INSERT INTO deletions (bucket, key, due_at, until_at, attempts)
+        SELECT bucket, key, now(), deletion_until(expires_at), 0 FROM uploads WHERE state <> 'EXPIRED';
         RETURN NULL;
     END $$;
 
@@ -41,6 +46,6 @@ REVERSE_SQL = [
     """
     DROP TRIGGER deletions_add ON uploads;
     DROP TRIGGER deletions_add_all ON uploads;
-    DROP FUNCTION deletions_add(), deletions_add_all();
+    DROP FUNCTION deletions_add(), deletions_add_all(), deletion_until(timestamptz);
     """
 ]

@@ -15,6 +15,7 @@ from models.errors import BadInput
 from models.turns import Tenants
 from tests.conftest import Caller, NewCaller
 from tests.graph.tiny import Tiny, code
+from tests.uploads import file_of
 
 CREATE = """mutation($id: String!, $objects: [ObjectInput!]) {
   createBatch(input: {batchId: $id, objects: $objects}) { %s } }"""
@@ -137,6 +138,13 @@ async def test_large_answer_lets_others_be_served_meanwhile(admin: Caller, monke
     )
     watching.cancel()
     assert 10 <= most <= 20
+
+
+async def test_list_whose_items_wait_for_something_lets_others_be_served_too(admin: Caller) -> None:
+    with patch.object(executor.Executor, "_pause", autospec=True, side_effect=executor.Executor._pause) as pause:
+        objects = [{"objectId": f"o{n}", "file": file_of(b"")} for n in range(100)]
+        await admin.execute(CREATE % "uploads { url object { objectId } }", id="b", objects=objects)
+    assert pause.await_count >= 9
 
 
 async def test_one_request_and_one_tenant_leave_connections_to_others(new_caller: NewCaller) -> None:

@@ -1,79 +1,36 @@
 """Files from announcement to access, with a real S3 server: what is not proved is never readable."""
 
 import asyncio
-import contextvars
 import hashlib
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from models import AccessLevel, Role, database, files
+from graph.types.node import global_id
+from models import AccessLevel, Role, database, reads
 from models.errors import StorageUnavailable
+from models.reads import Parts
 from storage.client import Storage, Stored
 from storage.proof import Verdict
 from tests.conftest import Caller, NewCaller
-from tests.models.conftest import until
 from tests.statements import count_statements
+from tests.uploads import (
+    COMPLETE,
+    CREATE_BATCH,
+    CREATE_UPLOADS,
+    FILE,
+    announced,
+    completed,
+    content,
+    file_of,
+    get,
+    put,
+    stored,
+)
 from worker import work
-
-CREATE_BATCH = """mutation($input: CreateBatchInput!) { createBatch(input: $input) {
-  uploads { id state method url headers { name value } expiresAt object { objectId } } } }"""
-CREATE_UPLOADS = """mutation($files: [ObjectFileInput!]!) { createUploads(input: {files: $files}) {
-  uploads { id url headers { name value } } } }"""
-COMPLETE = """mutation($ids: [ID!]!) { completeUploads(input: {uploadIds: $ids}) {
-  results { uploadId state problem } uploads { id } } }"""
-FILE = """query($id: String!) { object(objectId: $id) { file {
-  state name contentType size sha256 completedAt access { url expiresAt } } } }"""
-
-
-def file_of(body: bytes, *, name: str = "a.txt", proved: bool = True, **other: object) -> dict[str, Any]:
-    digest = {"sha256": hashlib.sha256(body).hexdigest()} if proved else {}
-    return {"name": name, "contentType": "text/plain", "size": len(body), **digest, **other}
-
-
-async def put(upload: Any, body: bytes, **headers: str) -> int:
-    """The status of what its holder does with an upload."""
-    given = {header["name"]: header["value"] for header in upload["headers"]} | headers
-    async with httpx.AsyncClient(trust_env=False) as client:
-        return (await client.put(upload["url"], content=body, headers=given)).status_code
-
-
-async def get(url: str) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        return await client.get(url)
-
-
-async def announced(caller: Caller, body: bytes, object_id: str = "o", **other: Any) -> Any:
-    """An upload for a new object in a new batch."""
-    objects = [{"objectId": object_id, "file": file_of(body, **other)}]
-    data = await caller.execute(CREATE_BATCH, input={"batchId": f"batch of {object_id}", "objects": objects})
-    return data["createBatch"]["uploads"][0]
-
-
-async def again(caller: Caller, body: bytes, object_id: str = "o", **other: Any) -> Any:
-    data = await caller.execute(CREATE_UPLOADS, files=[{"objectId": object_id, "file": file_of(body, **other)}])
-    return data["createUploads"]["uploads"][0]
-
-
-async def completed(caller: Caller, *uploads: Any) -> list[tuple[str | None, str | None]]:
-    data = await caller.execute(COMPLETE, ids=[upload["id"] for upload in uploads])
-    return [(one["state"], one["problem"]) for one in data["completeUploads"]["results"]]
-
-
-async def stored(caller: Caller, body: bytes, object_id: str = "o", **other: Any) -> Any:
-    upload = await announced(caller, body, object_id, **other)
-    assert await put(upload, body) == 200
-    assert await completed(caller, upload) == [("COMPLETE", None)]
-    return upload
-
-
-async def content(caller: Caller, object_id: str = "o") -> bytes:
-    access = (await caller.execute(FILE, id=object_id))["object"]["file"]["access"]
-    return (await get(access["url"])).content
 
 
 async def test_file_goes_up_is_proved_and_comes_back_with_its_name_and_type(admin: Caller) -> None:
@@ -175,50 +132,6 @@ async def test_file_too_large_to_be_read_at_once_is_read_by_the_worker(admin: Ca
     assert await completed(admin, good, bad) == [("COMPLETE", None), ("EXPIRED", "CHECKSUM_MISMATCH")]
 
 
-async def test_upload_that_is_just_being_given_up_does_not_become_a_file_without_bytes(admin: Caller) -> None:
-    upload = await announced(admin, b"hello")
-    assert await put(upload, b"hello") == 200
-    [row] = await database.fetch("SELECT id FROM uploads WHERE tenant_id = $1", admin.tenant.id)
-    outside = contextvars.copy_context()
-    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with database.transaction():
-        await files.give_up([row["id"]])
-        completing = asyncio.create_task(completed(admin, upload), context=outside)
-        await until(lambda: database.fetch(waiting))
-    assert await completing == [("EXPIRED", "UPLOAD_EXPIRED")]
-    kept = await database.fetch("SELECT FROM deletions d JOIN uploads u USING (key) WHERE u.id = $1", row["id"])
-    assert len(kept) == 1
-
-
-async def test_bytes_that_never_came_are_missing_until_the_url_is_over_and_late_from_then_on(admin: Caller) -> None:
-    upload = await announced(admin, b"hello")
-    assert await completed(admin, upload) == [("PENDING", "FILE_MISSING")]
-    await database.execute("UPDATE uploads SET expires_at = now() WHERE tenant_id = $1", admin.tenant.id)
-    assert await completed(admin, upload) == [("PENDING", "UPLOAD_EXPIRED")]
-
-
-async def test_old_file_stays_readable_until_the_new_one_is_complete_and_then_goes(
-    admin: Caller, storage: Storage
-) -> None:
-    await stored(admin, b"old")
-    [row] = await database.fetch("SELECT bucket, key FROM uploads WHERE tenant_id = $1", admin.tenant.id)
-    new = await again(admin, b"new")
-    assert await content(admin) == b"old"
-    assert await put(new, b"new") == 200
-    assert await content(admin) == b"old"
-    assert await completed(admin, new) == [("COMPLETE", None)]
-    assert await content(admin) == b"new"
-    await due_now()
-    await work.drain(storage)
-    assert await storage.head(row["bucket"], row["key"]) is None
-    assert await content(admin) == b"new"
-
-
-async def due_now() -> None:
-    """As if the URLs of everything deleted were over."""
-    await database.execute("UPDATE deletions SET due_at = now()")
-
-
 async def test_two_completions_at_once_are_one(admin: Caller) -> None:
     upload = await announced(admin, b"hello")
     assert await put(upload, b"hello") == 200
@@ -228,52 +141,19 @@ async def test_two_completions_at_once_are_one(admin: Caller) -> None:
     assert [row["state"] for row in rows] == ["COMPLETE"]
 
 
-async def test_new_announcement_takes_the_place_of_one_that_is_not_complete(admin: Caller) -> None:
-    first = await announced(admin, b"first")
-    second = await again(admin, b"second", name="b.txt")
-    file = (await admin.post(FILE, id="o")).json()["data"]["object"]["file"]
-    assert (file["name"], file["state"]) == ("b.txt", "PENDING")
-    assert await put(first, b"first") == 200
-    assert await completed(admin, first) == [("COMPLETE", None)]
-    assert await content(admin) == b"first"
-    assert await put(second, b"second") == 200
-    assert await completed(admin, second) == [("COMPLETE", None)]
-    assert await content(admin) == b"second"
-
-
-@pytest.mark.parametrize(
-    "delete",
-    [
-        'deleteObjects(input: {objectIds: ["o"]}) { deletedObjectIds }',
-        'deleteBatch(input: {batchId: "batch of o", cascade: true}) { deletedBatchId }',
-    ],
-)
-async def test_bytes_of_what_is_deleted_go(admin: Caller, storage: Storage, delete: str) -> None:
-    await stored(admin, b"hello")
-    [row] = await database.fetch("SELECT bucket, key FROM uploads WHERE tenant_id = $1", admin.tenant.id)
-    await admin.execute(f"mutation {{ {delete} }}")
-    await work.drain(storage)
-    assert await storage.head(row["bucket"], row["key"]) is not None  # its URL could still bring bytes back
-    await due_now()
-    await work.drain(storage)
-    assert await storage.head(row["bucket"], row["key"]) is None
-    assert await database.fetch("SELECT FROM deletions WHERE key = $1", row["key"]) == []
-
-
-async def test_upload_that_nobody_finishes_expires_with_its_bytes(admin: Caller, storage: Storage) -> None:
+async def test_missing_bucket_is_no_missing_file(
+    admin: Caller, storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
     upload = await announced(admin, b"hello")
-    assert await put(upload, b"hello") == 200
-    [row] = await database.fetch("SELECT bucket, key FROM uploads WHERE tenant_id = $1", admin.tenant.id)
+    await database.execute("UPDATE uploads SET bucket = 'no-such' WHERE tenant_id = $1", admin.tenant.id)
+    assert await admin.refused(COMPLETE, ids=[upload["id"]]) == "STORAGE_UNAVAILABLE"
+    assert "look at its credentials and buckets" in caplog.text
     await database.execute(
-        "UPDATE uploads SET expires_at = now() - interval '1 hour' WHERE tenant_id = $1", admin.tenant.id
+        "UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE tenant_id = $1", admin.tenant.id
     )
-    await work.drain(storage)
-    assert await storage.head(row["bucket"], row["key"]) is None
-    assert await completed(admin, upload) == [("EXPIRED", "UPLOAD_EXPIRED")]
-    assert await admin.object_ids({"fileState": "EXPIRED"}) == ["o"]
-    new = await again(admin, b"new")
-    assert await admin.object_ids({"fileState": "PENDING"}) == ["o"]
-    assert await put(new, b"new") == 200
+    with pytest.raises(StorageUnavailable):
+        await work.drain(storage)
+    assert await completed(admin, upload) == [("VERIFYING", None)]
 
 
 async def test_objects_are_filtered_by_the_state_of_their_file(admin: Caller) -> None:
@@ -284,6 +164,8 @@ async def test_objects_are_filtered_by_the_state_of_their_file(admin: Caller) ->
     assert await admin.object_ids({"fileState": "PENDING"}) == ["pending"]
     assert await admin.object_ids({"not": {"fileState": "COMPLETE"}}) == ["none", "pending"]
     assert await admin.object_ids({"fileState": "PENDING", "batchId": "none"}) == []
+    either = [{"fileState": "PENDING", "batchId": "batch of pending"}, {"fileState": "COMPLETE"}]
+    assert await admin.object_ids({"fileState": "PENDING", "or": either}) == ["pending"]
     assert await admin.object_ids({"or": [{"fileState": "PENDING"}, {"fileState": "COMPLETE"}]}) == [
         "pending",
         "complete",
@@ -331,6 +213,19 @@ async def test_who_may_only_look_may_read_but_not_upload(new_caller: NewCaller) 
     assert await content(reader) == b"hello"
     assert await reader.refused(CREATE_UPLOADS, files=[{"objectId": "o", "file": file_of(b"")}]) == "FORBIDDEN"
     assert await reader.refused(COMPLETE, ids=[upload["id"]]) == "FORBIDDEN"
+
+
+async def test_leave_to_write_is_for_those_who_may(new_caller: NewCaller) -> None:
+    owner = await new_caller(member_access=AccessLevel.VIEW)
+    upload = await announced(owner, b"hello", proved=False)
+    reader = await new_caller(owner.tenant, role=Role.MEMBER)
+    wanted = "... on Upload { url headers { value } }"
+    assert await reader.refused(f"query($id: ID!) {{ node(id: $id) {{ {wanted} }} }}", id=upload["id"]) == "FORBIDDEN"
+    both = [upload["id"], global_id("User", reader.user.id)]
+    answer = (await reader.post(f"query($ids: [ID!]!) {{ nodes(ids: $ids) {{ id {wanted} }} }}", ids=both)).json()
+    assert answer["data"]["nodes"] == [None, {"id": both[1]}]
+    [error] = answer["errors"]
+    assert (error["extensions"]["code"], error["path"]) == ("FORBIDDEN", ["nodes", 0])
 
 
 @pytest.mark.parametrize(
@@ -391,6 +286,22 @@ async def test_completion_while_s3_does_not_answer_changes_nothing_and_can_be_re
     with patch.object(Storage, "head", down):
         assert await admin.refused(COMPLETE, ids=[upload["id"]]) == "STORAGE_UNAVAILABLE"
     assert await completed(admin, upload) == [("COMPLETE", None)]
+
+
+async def test_objects_of_uploads_are_read_in_one_statement_and_without_their_data(admin: Caller) -> None:
+    await admin.create_batch("b", {f"o{n}": [("k", "v")] for n in range(300)})
+    given = [{"objectId": f"o{n}", "file": file_of(b"")} for n in range(300)]
+    query = "mutation($files: [ObjectFileInput!]!) {{ createUploads(input: {{files: $files}}) {{ uploads {{ {} }} }} }}"
+    alone, _ = await count_statements(admin, query.format("id"), files=given)
+    with patch.object(reads, "objects", side_effect=reads.objects) as read:
+        statements, data = await count_statements(admin, query.format("object { objectId }"), files=given)
+    assert [upload["object"]["objectId"] for upload in data["createUploads"]["uploads"]] == [
+        f"o{n}" for n in range(300)
+    ]
+    assert statements == alone + 1
+    assert read.call_args.args[3] == Parts(data=False, file=False)
+    _, data = await count_statements(admin, query.format("object { data { value } }"), files=given)
+    assert data["createUploads"]["uploads"][7]["object"]["data"] == [{"value": "v"}]
 
 
 async def test_a_thousand_files_are_announced_in_a_bounded_number_of_statements(admin: Caller) -> None:

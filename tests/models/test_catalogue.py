@@ -41,6 +41,7 @@ PAIRS_KEY = {"object_pairs_pkey": "PRIMARY KEY (object_pk, key, value)"}
 UPLOADS_INDEXES = {
     "uploads_current_state": "uploads USING btree (tenant_id, state, object_pk) WHERE is_current",
     "uploads_pending": "uploads USING btree (expires_at) WHERE ((state)::text = 'PENDING'::text)",
+    "uploads_past": ("uploads USING btree (ended_at) WHERE (((state)::text = 'EXPIRED'::text) AND (NOT is_current))"),
     "uploads_verifying": "uploads USING btree (read_at) WHERE ((state)::text = 'VERIFYING'::text)",
 }
 CURRENT = "CREATE UNIQUE INDEX uploads_current ON public.uploads USING btree (object_pk) WHERE is_current"
@@ -81,6 +82,7 @@ FUNCTIONS = {
     "object_pairs_remove": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
     "object_pairs_change": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
     "object_pairs_clear": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
+    "deletion_until": ("sql", "stable", False, "unsafe", None),
     "deletions_add": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
     "deletions_add_all": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
 }
@@ -242,7 +244,7 @@ UPLOAD = (
     "INSERT INTO uploads (id, tenant_id, object_pk, bucket, key, name, content_type, size_bytes, state, is_current,"
     " expires_at) VALUES"
 )
-DELETION = "INSERT INTO deletions (id, bucket, key, due_at, attempts) VALUES"
+DELETION = "INSERT INTO deletions (id, bucket, key, due_at, until_at, attempts) VALUES"
 ROWS = [
     "TRUNCATE tenants CASCADE",
     f"{TENANT} (1, 'one', 'NONE', now()), (2, 'two', 'EDIT', now())",
@@ -252,7 +254,7 @@ ROWS = [
     OBJECT + """ (1001, 1, 1000, 'o', '[{"key": "k", "value": "v"}]', now())""",
     OBJECT + " (2001, 2, 2000, 'o', '[]', now())",
     f"{UPLOAD} (5000, 1, 1001, 'bucket', 'key', 'a', 'text/plain', 0, 'PENDING', true, now())",
-    f"{DELETION} (1, 'bucket', 'key', now(), 0)",
+    f"{DELETION} (1, 'bucket', 'key', now(), now(), 0)",
 ]
 REFUSED = [
     ("tenants_pkey", f"{TENANT} (1, 'three', 'NONE', now())"),
@@ -297,9 +299,10 @@ REFUSED = [
     ("uploads_sha256_is_one", "UPDATE uploads SET sha256 = 'short'"),
     ("uploads_state_known", "UPDATE uploads SET state = 'GONE'"),
     ("uploads_read_at_known", "UPDATE uploads SET state = 'VERIFYING'"),
+    ("uploads_ended_at_known", "UPDATE uploads SET ended_at = now()"),
     ("uploads_completed_at_known", "UPDATE uploads SET state = 'COMPLETE'"),
     ("uploads_completed_at_known", "UPDATE uploads SET completed_at = now()"),
-    ("deletions_pkey", f"{DELETION} (1, 'bucket', 'other', now(), 0)"),
+    ("deletions_pkey", f"{DELETION} (1, 'bucket', 'other', now(), now(), 0)"),
 ]  # fmt: skip
 # (tenant, id) cannot be violated while id alone is unique: it is there to be referenced.
 ONLY_REFERENCED = {"users_tenant_id_unique", "batches_tenant_id_unique", "objects_tenant_id_unique"}

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import ClientError
 
 from models.errors import StorageUnavailable
 from storage import client
@@ -182,7 +182,7 @@ async def test_no_credentials_are_a_clear_error(
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     async with connected(Config(buckets=["files"], region="eu-central-1")) as storage:
-        with pytest.raises(NoCredentialsError):
+        with pytest.raises(StorageUnavailable):
             await storage.credentials()
         assert not await storage.answers(1)
     assert "Unable to locate credentials" in caplog.text

@@ -6,6 +6,7 @@ from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.exceptions import ClientError
 
 from models.errors import StorageUnavailable
 from storage import urls as module
@@ -43,9 +44,12 @@ async def test_rotated_credentials_are_picked_up_while_it_runs(monkeypatch: pyte
         assert signer_of(reading(urls)) == "second"
 
 
-async def test_credentials_that_cannot_be_renewed_are_used_on_and_none_is_an_error() -> None:
+@pytest.mark.parametrize(
+    "error", [StorageUnavailable(), ClientError({"Error": {"Code": "AccessDenied"}}, "AssumeRole")]
+)
+async def test_credentials_that_cannot_be_renewed_are_used_on_and_none_is_an_error(error: Exception) -> None:
     async def away(_: Storage) -> Credentials:
-        raise StorageUnavailable
+        raise error
 
     async with connected(CONFIG) as storage, signing(storage) as urls:
         with patch.object(Storage, "credentials", away):

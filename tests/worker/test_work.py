@@ -16,8 +16,8 @@ from models import database, files
 from models.errors import StorageUnavailable
 from storage.client import Storage, Stored
 from tests.conftest import BUCKETS, Caller
-from tests.graph.test_uploads import announced, completed, due_now, put, stored
 from tests.models.conftest import until
+from tests.uploads import announced, completed, due_now, final, put, stored
 from worker import work
 from worker.deletions import delete_due
 from worker.verification import verify_waiting
@@ -38,8 +38,15 @@ async def deleted(caller: Caller, count: int) -> list[str]:
     rows = await database.fetch("SELECT key FROM uploads WHERE tenant_id = $1 ORDER BY id", caller.tenant.id)
     ids = ", ".join(f'"o{number}"' for number in range(count))
     await caller.execute(f"mutation {{ deleteObjects(input: {{objectIds: [{ids}]}}) {{ deletedObjectIds }} }}")
-    await due_now()
+    await final()
     return [row["key"] for row in rows]
+
+
+async def doom(bucket: str, key: str) -> None:
+    """A key that has to go, of no upload."""
+    await database.execute(
+        "INSERT INTO deletions (bucket, key, due_at, until_at, attempts) VALUES ($1, $2, now(), now(), 0)", bucket, key
+    )
 
 
 async def waiting() -> dict[str, Any]:
@@ -103,18 +110,14 @@ async def test_several_workers_share_the_keys(admin: Caller, storage: Storage) -
 
 async def test_bucket_that_refuses_or_is_away_keeps_no_other_waiting(admin: Caller, storage: Storage) -> None:
     [key] = await deleted(admin, 1)
-    await database.execute(
-        "INSERT INTO deletions (bucket, key, due_at, attempts) VALUES ('a-missing-one', 'x', now(), 0)"
-    )
+    await doom("a-missing-one", "x")
     await work.drain(storage)  # buckets come in the order of their names
     left = await waiting()
     assert list(left) == ["x"]
     assert left["x"]["last_error"] == "NoSuchBucket"
     assert key not in left
 
-    await database.execute(
-        "INSERT INTO deletions (bucket, key, due_at, attempts) VALUES ($1, 'y', now(), 0)", BUCKETS[0]
-    )
+    await doom(BUCKETS[0], "y")
     await due_now()
     away: list[str] = []
     original = Storage.delete_many
@@ -137,9 +140,7 @@ async def test_upload_that_cannot_be_read_keeps_nothing_waiting(admin: Caller, s
     bad, good = await announced(admin, b"bad", "bad"), await announced(admin, b"good", "good")
     for upload, body in ((bad, b"bad"), (good, b"good")):
         assert await put(upload, body) == 200
-    await database.execute(
-        "INSERT INTO deletions (bucket, key, due_at, attempts) VALUES ($1, 'y', now(), 0)", BUCKETS[0]
-    )
+    await doom(BUCKETS[0], "y")
     await database.execute(
         "UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE tenant_id = $1", admin.tenant.id
     )
