@@ -3,12 +3,13 @@
 Read first (what is not there is NOT_FOUND), then require (FORBIDDEN), so that nothing leaks its existence.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models import AccessLevel, Role
+from models import AccessLevel, Role, grants
 from models.errors import Forbidden
-from models.filters import AnyOf, Everything
+from models.filters import Everything, Granted
+from models.grants import Thing
 from models.pages import Scope
 
 
@@ -32,15 +33,39 @@ class Viewer:
 
 def readable(viewer: Viewer) -> Scope:
     """The batches and objects that exist for the viewer."""
-    return Scope(viewer.tenant_id, Everything() if viewer.access.includes(AccessLevel.VIEW) else AnyOf(()))
+    everything = viewer.access.includes(AccessLevel.VIEW)
+    return Scope(viewer.tenant_id, Everything() if everything else Granted(viewer.user_id))
 
 
-def readable_users(viewer: Viewer, user_ids: Iterable[int]) -> list[int]:
-    """Those among the given that exist for the viewer, if they are of the tenant at all."""
-    return [one for one in user_ids if one == viewer.user_id or viewer.access.includes(AccessLevel.VIEW)]
+async def levels(viewer: Viewer, things: Sequence[Thing]) -> list[AccessLevel]:
+    """How far the viewer may go with each: the highest of what the role, the tenant and grants give."""
+    if viewer.access is AccessLevel.ADMIN or not things:
+        return [viewer.access] * len(things)
+    return [viewer.access.or_higher(level) for level in await grants.levels(viewer.user_id, things)]
 
 
 def require(viewer: Viewer, level: AccessLevel) -> None:
-    """EDIT makes and changes batches and objects, ADMIN deletes them. Raises Forbidden."""
-    if not viewer.access.includes(level):
-        raise Forbidden(f"This needs {level} access; yours is {viewer.access}.", required=level.value)
+    """In the whole tenant: EDIT makes batches, ADMIN decides about people. Raises Forbidden."""
+    check(viewer.access, level)
+
+
+async def require_on(viewer: Viewer, level: AccessLevel, things: Sequence[Thing]) -> None:
+    """EDIT changes and adds to things, ADMIN deletes them and grants access to them. Raises Forbidden."""
+    for given in await levels(viewer, things):
+        check(given, level)
+
+
+def check(given: AccessLevel, level: AccessLevel) -> None:
+    """Raises Forbidden where the level given is not enough."""
+    if not given.includes(level):
+        raise Forbidden(f"This needs {level} access; yours is {given}.", required=level.value)
+
+
+async def sees_people(viewer: Viewer) -> bool:
+    """Whether all users of the tenant exist for the viewer: not for those who can neither see nor grant anything."""
+    return viewer.access.includes(AccessLevel.VIEW) or await grants.has_any(viewer.user_id, AccessLevel.ADMIN)
+
+
+def listed_grants(viewer: Viewer, level: AccessLevel) -> int | None:
+    """Whose grants to a thing the viewer sees who has this level to it: None for everybody's, else the viewer's own."""
+    return None if level is AccessLevel.ADMIN else viewer.user_id

@@ -3,17 +3,19 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import strawberry
 from strawberry.dataloader import DataLoader
 
-from access.policy import Viewer, readable, readable_users
+from access import policy
+from access.policy import Viewer, readable
 from graph.limits import too_complex
-from models import people, reads
+from models import AccessLevel, grants, people, reads
 from models.errors import BadInput, NotFound, StorageUnavailable
 from models.filters import Condition, HasKey
+from models.grants import Thing
 from models.pages import Bounds, Page, Row, Scope, bounds, digest
 from models.reads import Parts
 from storage.client import Storage
@@ -82,6 +84,15 @@ class NestedCount:
     filter: Filter
 
 
+@dataclass(frozen=True)
+class NestedGrants:
+    """One thing's page of grants among the same pages of its siblings; of one user only, if that is given."""
+
+    thing: Thing
+    only_user: int | None
+    bounds: Bounds
+
+
 @dataclass
 class Context:
     viewer: Viewer
@@ -90,6 +101,7 @@ class Context:
     rows: int = 0
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
     selected: dict[tuple[int, str], bool] = field(default_factory=dict)
+    _sees_people: bool | None = None
 
     @cached_property
     def scope(self) -> Scope:
@@ -145,6 +157,18 @@ class Context:
         return DataLoader(self._load_users, cache=False)
 
     @cached_property
+    def batches(self) -> DataLoader[int, Row]:
+        return DataLoader(self._load_batches, cache=False)
+
+    @cached_property
+    def levels(self) -> DataLoader[Thing, AccessLevel]:
+        return DataLoader(partial(policy.levels, self.viewer), cache=False)
+
+    @cached_property
+    def grants(self) -> DataLoader[NestedGrants, Page]:
+        return DataLoader(self._load_grants, cache=False)
+
+    @cached_property
     def objects(self) -> DataLoader[tuple[int, Parts], Row]:
         return DataLoader(self._load_objects, cache=False)
 
@@ -174,9 +198,28 @@ class Context:
             found.update((key, counts[key.batch_pk]) for key in keys)
         return [found[key] for key in wanted]
 
+    async def _load_batches(self, wanted: list[int]) -> Sequence[Row]:
+        keys = tuple(set(wanted))
+        rows = {row["id"]: row for row in (await reads.batches(self.scope, HasKey(keys), Bounds(len(keys)))).rows}
+        return [rows.get(key) or NotFound() for key in wanted]
+
+    async def _load_grants(self, wanted: list[NestedGrants]) -> Sequence[Page]:
+        found: dict[NestedGrants, Page] = {}
+        for (only_user, part), asked in _grouped({key: (key.only_user, key.bounds) for key in wanted}).items():
+            things = [key.thing for key in asked]
+            pages = await grants.of_things(self.viewer.tenant_id, things, only_user, part)
+            found.update(zip(asked, pages, strict=True))
+        return [found[key] for key in wanted]
+
+    async def sees_people(self) -> bool:
+        """Asked once, however many users there are in the answer."""
+        if self._sees_people is None:
+            self._sees_people = await policy.sees_people(self.viewer)
+        return self._sees_people
+
     async def _load_users(self, wanted: list[int]) -> Sequence[Row]:
-        readable = readable_users(self.viewer, wanted)
-        rows = {row["id"]: row for row in await people.some_users(self.viewer.tenant_id, readable)}
+        keys = set(wanted) if await self.sees_people() else {self.viewer.user_id} & set(wanted)
+        rows = {row["id"]: row for row in await people.some_users(self.viewer.tenant_id, list(keys))}
         return [rows.get(key) for key in wanted]
 
 

@@ -7,6 +7,7 @@ from models.filters import (
     Condition,
     Equals,
     Everything,
+    Granted,
     HasFile,
     HasKey,
     HasObjectId,
@@ -56,6 +57,8 @@ def distance(condition: Condition) -> int:
             return 21
         case HasPair():
             return 22
+        case Granted():
+            return FAR - 1  # where it may drive, sql.py considers it by itself
         case _:
             return FAR
 

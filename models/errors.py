@@ -9,7 +9,9 @@ WaybillError
 ├── NotFound              NOT_FOUND
 ├── Conflict              CONFLICT
 │   ├── AlreadyExists     ALREADY_EXISTS
-│   └── BatchNotEmpty     BATCH_NOT_EMPTY
+│   ├── BatchNotEmpty     BATCH_NOT_EMPTY
+│   └── LastAdmin         LAST_ADMIN
+├── CrossTenantGrant      CROSS_TENANT_GRANT
 ├── FileNotComplete       FILE_NOT_COMPLETE
 ├── StorageUnavailable    STORAGE_UNAVAILABLE
 └── Unavailable           UNAVAILABLE
@@ -100,6 +102,18 @@ class BatchNotEmpty(Conflict):
     """The batch still has objects: delete them first, or pass cascade: true."""
 
     code = "BATCH_NOT_EMPTY"
+
+
+class LastAdmin(Conflict):
+    """The tenant would be left without an admin: make another user one first."""
+
+    code = "LAST_ADMIN"
+
+
+class CrossTenantGrant(WaybillError):
+    """There is no such user in your tenant: access is granted within a tenant only."""
+
+    code = "CROSS_TENANT_GRANT"
 
 
 class FileNotComplete(WaybillError):

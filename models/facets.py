@@ -6,8 +6,8 @@ count stops at a bound, so that the work is bounded by what is shown, not by wha
 
 from collections.abc import Sequence
 
-from models import database
-from models.filters import HEAD_CHARACTERS, Condition, after_prefix
+from models import database, granted
+from models.filters import HEAD_CHARACTERS, Condition, Everything, Granted, after_prefix
 from models.pages import Row, Scope
 from models.sql import Sql
 
@@ -46,16 +46,35 @@ def _facet(sql: Sql, column: str, fixed: str, prefix: str, within: Condition, li
     start = sql.bind(prefix, "text")
     end = after_prefix(prefix)
     ends = "true" if end is None else f"p.{column} < {sql.bind(end, 'text')}"
+    few, many, of_few = "", "true", ""
+    if isinstance(within, Granted):
+        few, many, of_few = _few(sql, within, column, f"{fixed} AND p.{column} >= {start} AND {ends}", limit)
     one = f"FROM object_pairs p WHERE {pair} AND {ends} AND {visible}"
     next_one = f"SELECT p.{column} {one} AND p.{column} > f.facet ORDER BY p.{column} LIMIT 1"
     return f"""
-        WITH RECURSIVE facets (facet, number) AS (
-            (SELECT p.{column}, 1 {one} AND p.{column} >= {start} ORDER BY p.{column} LIMIT 1)
+        WITH RECURSIVE {few} facets (facet, number) AS (
+            (SELECT p.{column}, 1 {one} AND {many} AND p.{column} >= {start} ORDER BY p.{column} LIMIT 1)
             UNION ALL
             SELECT ({next_one}), f.number + 1 FROM facets f WHERE f.facet IS NOT NULL AND f.number < {limit}
         ), counted AS (
             SELECT f.facet, (SELECT count(*) FROM (
                 SELECT DISTINCT p.object_pk FROM object_pairs p WHERE {pair} AND p.{column} = f.facet AND {visible}
                 ORDER BY p.object_pk LIMIT {MOST_COUNTED + 1}) AS limited) AS count
-            FROM facets f WHERE f.facet IS NOT NULL
+            FROM facets f WHERE f.facet IS NOT NULL {of_few}
         )"""
+
+
+def _few(sql: Sql, within: Granted, column: str, wanted: str, limit: int) -> tuple[str, str, str]:
+    """For those who may see few objects among many: their pairs are read, instead of everybody's being looked through.
+
+    A table for the WITH clause, a condition that is true where they are not few, and the counts where they are.
+    """
+    end = f"LIMIT {MOST_COUNTED + 1}"  # in no order, so that it ends as soon as there are more
+    source = granted.source(sql, within, Everything(), lambda _: "true", end, singly=False)
+    are_few = f"(SELECT count(*) FROM visible) <= {MOST_COUNTED}"
+    counts = (
+        f"UNION ALL (SELECT p.{column}, count(DISTINCT p.object_pk) FROM visible v"
+        f" JOIN object_pairs p ON p.object_pk = v.object_pk WHERE {are_few} AND {wanted}"
+        f" GROUP BY p.{column} ORDER BY p.{column} LIMIT {limit})"
+    )
+    return f"visible AS MATERIALIZED ({source}),", f"NOT ({are_few})", counts

@@ -76,6 +76,13 @@ class HasFile:
 
 
 @dataclass(frozen=True)
+class Granted:
+    """By a grant to this user: on the object or on its batch; of a batch, on it or on something in it."""
+
+    user_id: int
+
+
+@dataclass(frozen=True)
 class HasObjectId:
     object_ids: tuple[str, ...]
 
@@ -96,9 +103,10 @@ class HasBatchId:
 
 @dataclass(frozen=True)
 class HasObject:
-    """Of a batch: one of its objects meets the condition."""
+    """Of a batch: one of its objects meets the condition, of those ``within`` sight."""
 
     of: "Condition"
+    within: "Condition" = Everything()
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,7 @@ Condition: TypeAlias = (
     | CreatedBefore
     | HasPair
     | HasFile
+    | Granted
     | HasObjectId
     | InBatch
     | InOuterBatch

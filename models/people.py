@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
+import asyncpg
 from tortoise import fields
 from tortoise.indexes import Index
 from tortoise.migrations.constraints import CheckConstraint, UniqueConstraint
 from tortoise.models import Model
 
 from models import database
-from models.pages import Row
+from models.errors import AlreadyExists, LastAdmin, NotFound, short
+from models.pages import Bounds, Page, Row
+from models.sql import Sql
 
 
 class Role(StrEnum):
@@ -31,6 +34,9 @@ class AccessLevel(StrEnum):
     def includes(self, other: "AccessLevel") -> bool:
         order = list(AccessLevel)
         return order.index(self) >= order.index(other)
+
+    def or_higher(self, other: "AccessLevel") -> "AccessLevel":
+        return self if self.includes(other) else other
 
 
 class Tenant(Model):
@@ -115,8 +121,90 @@ async def holder_of_key(public_id: str) -> Row | None:
     return rows[0] if rows else None
 
 
+_USER = "u.id, u.name, u.role, u.created_at, u.revoked_at"
+
+
 async def some_users(tenant_id: int, user_ids: Sequence[int]) -> Sequence[Row]:
     return await database.fetch(
-        "SELECT id, name, role, created_at FROM users WHERE tenant_id = $1 AND id = ANY($2::bigint[])",
-        *(tenant_id, list(user_ids)),
+        f"SELECT {_USER} FROM users u WHERE u.tenant_id = $1 AND u.id = ANY($2::bigint[])", tenant_id, list(user_ids)
     )
+
+
+async def users(tenant_id: int, only: int | None, bounds: Bounds) -> Page:
+    """One page of the tenant's users, newest first; ``only`` one of them (primary key), if it is given."""
+    sql = Sql(tenant_id)
+    which = "true" if only is None else f"u.id = {sql.bind(only, 'bigint')}"
+    where = f"u.tenant_id = {sql.tenant} AND {which} AND {bounds.narrow(sql)('u.id')}"
+    return bounds.page(
+        await database.fetch(f"SELECT {_USER} FROM users u WHERE {where} {bounds.order('u.id')}", *sql.arguments)
+    )
+
+
+async def count_users(tenant_id: int, only: int | None) -> int:
+    [row] = await database.fetch(
+        "SELECT count(*) FROM users WHERE tenant_id = $1 AND id = coalesce($2, id)", tenant_id, only
+    )
+    return int(row["count"])
+
+
+async def create_user(tenant_id: int, name: str, role: Role) -> Row:
+    """Raises AlreadyExists."""
+    async with database.transaction():
+        try:
+            [row] = await database.fetch(
+                "INSERT INTO users AS u (tenant_id, name, role, created_at) VALUES ($1, $2, $3, now())"
+                f" RETURNING {_USER}",
+                *(tenant_id, name, role.value),
+            )
+        except asyncpg.UniqueViolationError:
+            raise AlreadyExists(f'There is a user "{short(name)}" already.') from None
+        return row
+
+
+async def set_role(tenant_id: int, user_id: int, role: Role) -> Row:
+    """Raises NotFound, LastAdmin."""
+    async with database.transaction():
+        if role is not Role.ADMIN:
+            await _leave_an_admin(tenant_id, user_id)
+        return await _changed(
+            f"UPDATE users u SET role = $3 WHERE {_ONE} RETURNING {_USER}", tenant_id, user_id, role.value
+        )
+
+
+async def revoke_user(tenant_id: int, user_id: int) -> Row:
+    """All credentials of the user are refused from now on; doing it twice keeps the first time.
+
+    Raises NotFound, LastAdmin.
+    """
+    async with database.transaction():
+        await _leave_an_admin(tenant_id, user_id)
+        return await _changed(
+            f"UPDATE users u SET revoked_at = coalesce(revoked_at, now()) WHERE {_ONE} RETURNING {_USER}",
+            *(tenant_id, user_id),
+        )
+
+
+_ONE = "u.tenant_id = $1 AND u.id = $2"
+
+
+async def _changed(text: str, *arguments: object) -> Row:
+    rows = await database.fetch(text, *arguments)
+    if not rows:
+        raise NotFound
+    return rows[0]
+
+
+async def _leave_an_admin(tenant_id: int, user_id: int) -> None:
+    """Raises LastAdmin where the user is the only one who is. Locks all of them: two at once cannot both leave."""
+    admins = await database.fetch(
+        "SELECT id FROM users WHERE tenant_id = $1 AND role = 'ADMIN' AND revoked_at IS NULL ORDER BY id FOR UPDATE",
+        tenant_id,
+    )
+    if [row["id"] for row in admins] == [user_id]:
+        raise LastAdmin
+
+
+async def set_member_access(tenant_id: int, level: AccessLevel) -> None:
+    """What the tenant's members may do with everything in it, present and future."""
+    async with database.transaction():
+        await database.execute("UPDATE tenants SET member_access = $2 WHERE id = $1", tenant_id, level.value)

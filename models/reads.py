@@ -1,12 +1,14 @@
 """Everything that is read of batches and objects, each question one statement."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from models import database, files
-from models.filters import All, Condition, HasObjectId, InOuterBatch
+from models import database, files, granted
+from models.driving import flat
+from models.filters import All, Condition, Granted, HasBatchId, HasKey, HasObject, HasObjectId, InOuterBatch
 from models.pages import Bounds, Page, Row, Scope
-from models.sql import Sql
+from models.sql import Narrow, Sql
 
 MOST_CHARACTERS = 64_000_000  # of data in one answer of the database
 _MANY = 1_000  # objects; no list has so many in one page, but whoever asks by their keys may
@@ -83,26 +85,38 @@ async def count_objects_of_batches(scope: Scope, batches: Sequence[int], where: 
 async def batches(scope: Scope, where: Condition, bounds: Bounds) -> Page:
     """One page of batches, newest first."""
     sql = Sql(scope.tenant_id)
-    text = f"SELECT {_batch(sql, scope, where)} AND {bounds.narrow(sql)('b.id')} {bounds.order('b.id')}"
+    text = f"SELECT {_batches(sql, scope, where, bounds.narrow(sql), bounds.direction)} {bounds.order('b.id')}"
     return bounds.page(await _fetch(sql, text))
 
 
 async def count_batches(scope: Scope, where: Condition) -> int:
     sql = Sql(scope.tenant_id)
-    [row] = await _fetch(sql, f"SELECT count(*) FROM (SELECT {_batch(sql, scope, where)}) AS s")
+    [row] = await _fetch(sql, f"SELECT count(*) FROM (SELECT {_batches(sql, scope, where, _anywhere, 'DESC')}) AS s")
     return int(row["count"])
 
 
-def _batch(sql: Sql, scope: Scope, where: Condition) -> str:
-    test = sql.test(All((scope.within, where)), "b.id", "b.id")
-    return f"b.id, b.batch_id, b.created_by_id FROM batches b WHERE b.tenant_id = {sql.tenant} AND {test}"
+def _batches(sql: Sql, scope: Scope, where: Condition, narrow: Narrow, direction: str) -> str:
+    """Columns, FROM and WHERE. Where grants are all that somebody may see, they lead to it."""
+    parts = flat(where)
+    within = scope.within
+    seen = [replace(part, within=within) if isinstance(part, HasObject) else part for part in parts]
+    by_id = any(isinstance(part, HasKey | HasBatchId) for part in parts)
+    if isinstance(within, Granted) and not by_id:
+        source = f"({granted.batches(sql, within, narrow, direction)}) AS s JOIN batches b ON b.id = s.batch_pk"
+    else:
+        source, seen = "batches b", [within, *seen]
+    test = sql.test(All(tuple(seen)), "b.id", "b.id")
+    return (
+        f"b.id, b.batch_id, b.created_by_id FROM {source}"
+        f" WHERE b.tenant_id = {sql.tenant} AND {test} AND {narrow('b.id')}"
+    )
 
 
 async def visible_object_ids(scope: Scope, object_ids: Sequence[str]) -> Sequence[Row]:
-    """``object_id`` of those among the given that exist for the scope, however many."""
+    """``id``, ``object_id``, ``batch_pk`` of those among the given that exist for the scope, however many."""
     sql = Sql(scope.tenant_id)
     source = sql.source(All((scope.within, HasObjectId(tuple(object_ids)))), _anywhere, "")
-    text = f"SELECT o.object_id FROM ({source}) AS s JOIN objects o ON o.id = s.object_pk"
+    text = f"SELECT o.id, o.object_id, o.batch_pk FROM ({source}) AS s JOIN objects o ON o.id = s.object_pk"
     return await _fetch(sql, text)
 
 

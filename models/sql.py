@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator
 from functools import cached_property
 from typing import TypeAlias
 
-from models import ids
+from models import granted, ids
 from models.driving import FAR, distance, driver, flat, leading
 from models.errors import BadInput
 from models.filters import (
@@ -29,6 +29,7 @@ from models.filters import (
     CreatedBefore,
     Equals,
     Everything,
+    Granted,
     HasBatchId,
     HasFile,
     HasKey,
@@ -96,14 +97,16 @@ class Sql:
                 # Not NOT: the comparison with a batch that is not there is null.
                 return f"({self.test(of, key, batch)}) IS NOT TRUE"
             case HasPair():
-                pair = self._alias()
+                pair = self.alias()
                 found = f"{pair}.object_pk = {key}{self._pair(condition, pair, listed=False)}"
                 return f"EXISTS (SELECT FROM object_pairs {pair} WHERE {found} OFFSET 0)"
             case HasFile():
-                file = self._alias()
+                file = self.alias()
                 return (
                     f"EXISTS (SELECT FROM uploads {file} WHERE {file}.object_pk = {key}{self._file(condition, file)})"
                 )
+            case Granted():
+                return granted.test(self, condition, key, batch)
             case HasObjectId(object_ids):
                 wanted = self.bind(object_ids, "text[]")
                 return (
@@ -121,18 +124,19 @@ class Sql:
                 return (
                     f"{batch} IN (SELECT id FROM batches WHERE tenant_id = {self.tenant} AND batch_id = ANY({wanted}))"
                 )
-            case HasObject(of):
-                return _joined("OR", "false", [self._has_object(*way, batch) for way in self._ways(of)])
+            case HasObject(of, within):
+                return _joined("OR", "false", [self._has_object(*way, within, batch) for way in self._ways(of)])
             case CreatedAfter(moment):
                 return f"{key} >= {self.bind(ids.first_key_after(moment), 'bigint')}"
             case CreatedBefore(moment):
                 return f"{key} < {self.bind(ids.first_key_from(moment), 'bigint')}"
 
-    def _has_object(self, driving: Condition, others: Condition, chosen: str, batch: str) -> str:
+    def _has_object(self, driving: Condition, others: Condition, chosen: str, within: Condition, batch: str) -> str:
         assert isinstance(driving, HasPair)  # noqa: S101 -- batches are filtered by pairs only
-        pair = self._alias()
+        pair = self.alias()
         wanted = f"{pair}.batch_pk = {batch}{self._pair(driving, pair, listed=False)}"
-        found = f"SELECT FROM object_pairs {pair} WHERE {wanted} AND {self.test(others, f'{pair}.object_pk', 'null')}"
+        test = self.test(All((others, within)), f"{pair}.object_pk", f"{pair}.batch_pk")
+        found = f"SELECT FROM object_pairs {pair} WHERE {wanted} AND {test}"
         return f"({chosen} AND EXISTS ({found} OFFSET 0))"
 
     def _pair(self, condition: HasPair, pair: str, value: str | None = None, *, listed: bool = True) -> str:
@@ -198,8 +202,11 @@ class Sql:
         if isinstance(driving, AnyOf) and distance(driving) < FAR:
             parts = [self._driven(*driver(All((part, others))), narrow, end) for part in driving.of]
             return f"SELECT object_pk FROM ({' UNION '.join(f'({part})' for part in parts)}) AS u {end}"
+        if isinstance(driving, Granted):
+            singly = any(isinstance(part, InBatch | InOuterBatch) for part in flat(others))
+            return granted.source(self, driving, others, narrow, end, singly=singly)
         if isinstance(driving, HasFile):
-            file = self._alias()
+            file = self.alias()
             key = f"{file}.object_pk"
             test = self.test(others, key, f"(SELECT batch_pk FROM objects WHERE id = {key})")
             where = f"{file}.tenant_id = {self.tenant}{self._file(driving, file)} AND {test} AND {narrow(key)}"
@@ -213,13 +220,13 @@ class Sql:
         rest = flat(others)
         batch = next((part for part in rest if isinstance(part, InBatch | InOuterBatch)), None)
         if batch is None:
-            pair = self._alias()
+            pair = self.alias()
             begin = f"{pair}.tenant_id = {self.tenant}"
         else:
             others = All(tuple(part for part in rest if part is not batch))
             if not once:
                 return self._unordered(batch, driving, others, narrow, end)
-            pair = self._alias()
+            pair = self.alias()
             begin = self.test(batch, "null", f"{pair}.batch_pk")
         key = f"{pair}.object_pk"
         select = f"SELECT {'' if once else 'DISTINCT '}{key} FROM object_pairs {pair} WHERE {begin}"
@@ -235,7 +242,7 @@ class Sql:
 
         All in one, the planner may follow some index in key order instead, past the pairs of everybody.
         """
-        pair, found = self._alias(), self._alias()
+        pair, found = self.alias(), self.alias()
         begin = self.test(batch, "null", f"{pair}.batch_pk")
         where = f"{begin}{self._pair(driving, pair, listed=False)} AND {narrow(f'({pair}.object_pk + 0)')}"
         order = end.partition(" LIMIT ")[0]  # inside, so that only as many are tested as the page takes
@@ -252,8 +259,23 @@ class Sql:
         """Each way to answer an AND: the part that drives, the others, and an expression that is true of one way."""
         parts = flat(condition)
         able = leading(parts)
+        if any(distance(part) == 0 for part in able):
+            yield *driver(condition), "true"
+            return
+        given = next((part for part in parts if isinstance(part, Granted)), None)
+        batch = next((part for part in parts if isinstance(part, InBatch | InOuterBatch)), None)
+        if given is not None and batch is not None:
+            rest = All(tuple(part for part in parts if part is not given))
+            whole = granted.whole_batch(self, given, batch)
+            yield given, rest, f"NOT {whole}"
+            for driving, others, chosen in self._ways(rest):
+                yield driving, others, f"{whole} AND {chosen}"
+            return
         rivals = sorted((part for part in able if 0 < distance(part) < FAR), key=distance)[:_MOST_RIVALS]
-        if len(rivals) < 2 or any(distance(part) == 0 for part in able):
+        if given is not None:
+            rivals = [given, *(part for part in rivals if part is not given)][:_MOST_RIVALS]
+            rivals.append(Everything())  # the objects themselves
+        if len(rivals) < 2:
             yield *driver(condition), "true"
             return
         name = f"choice{len(self._choices) + 1}"
@@ -269,15 +291,19 @@ class Sql:
 
         Lists that are not in key order are either rare, and then 0, or drive only when nothing else can.
         """
+        if isinstance(condition, Everything):
+            return str(_NEVER - 1)
+        if isinstance(condition, Granted):
+            return granted.reach(self, condition, sample=_SAMPLE, never=_NEVER)
         if isinstance(condition, AnyOf):
             return f"greatest({', '.join(self._reach(driver(part)[0]) for part in condition.of)})"
         if isinstance(condition, HasFile):
-            file = self._alias()
+            file = self.alias()
             where = f"{file}.tenant_id = {self.tenant}{self._file(condition, file)}"
             newest = f"SELECT {file}.object_pk FROM uploads {file} WHERE {where} ORDER BY {file}.object_pk DESC"
             return f"coalesce(({newest} OFFSET {_SAMPLE - 1} LIMIT 1), 0)"
         assert isinstance(condition, HasPair)  # noqa: S101 -- _distance sends nothing else here
-        pair = self._alias()
+        pair = self.alias()
         begin = f"FROM object_pairs {pair} WHERE {pair}.tenant_id = {self.tenant}"
         hundredth = f"ORDER BY {pair}.object_pk DESC OFFSET {_SAMPLE - 1} LIMIT 1"
         if isinstance(condition.test, OneOf):
@@ -290,7 +316,7 @@ class Sql:
         some = f"SELECT count(*) FROM (SELECT {found} LIMIT {_RARE}) AS s"
         return f"CASE WHEN ({some}) < {_RARE} THEN 0 ELSE {_NEVER} END"
 
-    def _alias(self) -> str:
+    def alias(self) -> str:
         """Raises BadInput where alternatives, each tested for all the rest, would make a plan of gigabytes."""
         self._aliases += 1
         if self._aliases > MOST_LOOKUPS:

@@ -9,11 +9,13 @@ from typing import TypeAlias
 import asyncpg
 import orjson
 
-from models import database, files
+from models import database, files, grants
 from models.calls import Call
 from models.errors import AlreadyExists, BatchNotEmpty, Conflict, NotFound, short
 from models.files import NewFile
+from models.grants import Thing
 from models.pages import Row, Scope
+from models.people import AccessLevel
 from models.sql import Sql
 
 Pair: TypeAlias = dict[str, str]  # {"key": ..., "value": ...}
@@ -67,17 +69,20 @@ async def create_batch(tenant_id: int, user_id: int, batch_id: str, objects: Seq
             if error.constraint_name != "batches_batch_id_unique":
                 raise
             raise AlreadyExists(f"There is a batch {_named([batch_id])} already.", batchIds=[batch_id]) from None
+        await grants.give(tenant_id, user_id, Thing(batch_pk), AccessLevel.ADMIN, by_id=user_id)
         batch = {"id": batch_pk, "batch_id": batch_id, "created_by_id": user_id}
         return await _copy_objects(call, tenant_id, batch, objects)
 
 
-async def create_objects(tenant_id: int, batch: Row, objects: Sequence[NewObject]) -> Made:
+async def create_objects(tenant_id: int, user_id: int, batch: Row, objects: Sequence[NewObject]) -> Made:
     """``batch`` is its row.
 
     Raises AlreadyExists naming the objects whose ids are taken, NotFound when the batch has just been deleted.
     """
     async with _naming_taken(tenant_id, objects), database.transaction():
-        return await _copy_objects(await Call.begin(), tenant_id, batch, objects)
+        made = await _copy_objects(await Call.begin(), tenant_id, batch, objects)
+        await grants.give_creator(tenant_id, user_id, batch["id"], made.object_keys)
+        return made
 
 
 async def update_data(

@@ -3,12 +3,13 @@ from enum import Enum
 
 import strawberry
 
-from access.policy import require
+from access.policy import require_on
 from graph.context import Info
 from graph.types.files import Upload
 from graph.types.node import parse_global_id
 from models import AccessLevel, FileState, files
 from models.errors import BadInput
+from models.grants import Thing
 from models.pages import Row
 from storage.proof import Verdict
 
@@ -62,8 +63,8 @@ class CompleteUploads:
             raise BadInput(f"{len(input.upload_ids):,} uploads in one call; at most {MOST_UPLOADS:,} are allowed.")
         keys = [key if name == "Upload" else 0 for name, key in map(parse_global_id, input.upload_ids)]
         rows = {row["file_pk"]: row for row in await files.find(context.scope, set(keys))}
-        if rows:
-            require(context.viewer, AccessLevel.EDIT)
+        things = [Thing(row["batch_pk"], row["object_pk"]) for row in rows.values()]
+        await require_on(context.viewer, AccessLevel.EDIT, things)
         pending = [row for row in rows.values() if row["file_state"] == FileState.PENDING]
         verdicts = dict(zip((row["file_pk"] for row in pending), await context.prove(pending), strict=True))
         right = [key for key, verdict in verdicts.items() if verdict is Verdict.RIGHT]

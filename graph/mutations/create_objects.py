@@ -1,11 +1,12 @@
 import strawberry
 
-from access.policy import require
+from access.policy import require_on
 from graph import lookups
 from graph.context import Info
 from graph.inputs import ObjectInput, new_objects
 from graph.mutations.made import MadeObjects
 from models import AccessLevel, writes
+from models.grants import Thing
 
 
 @strawberry.input(description="Objects to add to a batch.")
@@ -25,7 +26,7 @@ class CreateObjects:
     async def create_objects(self, info: Info, input: CreateObjectsInput) -> CreateObjectsPayload:  # noqa: A002
         viewer = info.context.viewer
         batch = await lookups.batch(info.context, input.batch_id)
-        require(viewer, AccessLevel.EDIT)
+        await require_on(viewer, AccessLevel.EDIT, [Thing(batch["id"])])
         objects = await new_objects(input.objects, info.context)
-        made = await writes.create_objects(viewer.tenant_id, batch, objects)
+        made = await writes.create_objects(viewer.tenant_id, viewer.user_id, batch, objects)
         return CreateObjectsPayload(made=made)

@@ -1,6 +1,6 @@
 import strawberry
 
-from access.policy import require
+from access.policy import require_on
 from graph.context import Info
 from graph.file_input import FileInput, new_file
 from graph.inputs import check_once, is_id
@@ -8,6 +8,7 @@ from graph.types.files import Upload
 from models import AccessLevel, files, reads, writes
 from models.errors import BadInput, short
 from models.filters import HasObjectId
+from models.grants import thing_of
 from models.pages import Bounds
 from models.reads import Parts
 
@@ -47,7 +48,7 @@ class CreateUploads:
             context.scope, HasObjectId(possible), Bounds(len(object_ids)), Parts(data=False, file=False)
         )
         writes.require_all(object_ids, found.rows)
-        require(context.viewer, AccessLevel.EDIT)
+        await require_on(context.viewer, AccessLevel.EDIT, [thing_of(row) for row in found.rows])
         keys = {row["object_id"]: row["id"] for row in found.rows}
         new = [
             (keys[one.object_id], new_file(one.file, f'Object "{short(one.object_id)}"', context))

@@ -1,9 +1,10 @@
 import strawberry
 
-from access.policy import require
+from access.policy import require_on
 from graph import lookups
 from graph.context import Info
 from models import AccessLevel, writes
+from models.grants import Thing
 
 
 @strawberry.input(description="A batch to delete.")
@@ -25,6 +26,6 @@ class DeleteBatch:
     @strawberry.mutation(description="Delete a batch. BATCH_NOT_EMPTY when it has objects and `cascade` is not true.")
     async def delete_batch(self, info: Info, input: DeleteBatchInput) -> DeleteBatchPayload:  # noqa: A002
         batch = await lookups.batch(info.context, input.batch_id)
-        require(info.context.viewer, AccessLevel.ADMIN)
+        await require_on(info.context.viewer, AccessLevel.ADMIN, [Thing(batch["id"])])
         count = await writes.delete_batch(info.context.viewer.tenant_id, batch["id"], cascade=input.cascade)
         return DeleteBatchPayload(deleted_batch_id=batch["batch_id"], deleted_object_count=count)

@@ -1,10 +1,11 @@
 import strawberry
 
-from access.policy import require
+from access.policy import require_on
 from graph.context import Info
 from graph.inputs import is_id
 from models import AccessLevel, reads, writes
 from models.errors import BadInput
+from models.grants import thing_of
 
 
 @strawberry.input(description="Objects to delete.")
@@ -28,7 +29,8 @@ class DeleteObjects:
                 f"{len(object_ids):,} ids in one call; at most {context.limits.max_objects_per_call:,} are allowed."
             )
         possible = [one for one in object_ids if is_id(one, context.limits)]
-        writes.require_all(object_ids, await reads.visible_object_ids(context.scope, possible))
-        require(context.viewer, AccessLevel.ADMIN)
+        rows = await reads.visible_object_ids(context.scope, possible)
+        writes.require_all(object_ids, rows)
+        await require_on(context.viewer, AccessLevel.ADMIN, [thing_of(row) for row in rows])
         await writes.delete_objects(context.scope, object_ids)
         return DeleteObjectsPayload(deleted_object_ids=object_ids)

@@ -3,13 +3,14 @@ from datetime import datetime
 
 import strawberry
 
-from access.policy import require
+from access.policy import require_on
 from graph import lookups
 from graph.context import Info, InputLimits
 from graph.inputs import DatumInput, check_pair_count, pairs
 from graph.types.objects import Object
 from models import AccessLevel, writes
 from models.errors import BadInput, short
+from models.grants import thing_of
 from models.writes import Pair
 
 
@@ -37,7 +38,7 @@ class UpdateObjectData:
     async def update_object_data(self, info: Info, input: UpdateObjectDataInput) -> UpdateObjectDataPayload:  # noqa: A002
         change = _change(input, info.context.limits)
         row = await lookups.object_(info.context, input.object_id)
-        require(info.context.viewer, AccessLevel.EDIT)
+        await require_on(info.context.viewer, AccessLevel.EDIT, [thing_of(row)])
         changed = await writes.update_data(info.context.viewer.tenant_id, row["id"], change, input.if_updated_at)
         return UpdateObjectDataPayload(object=Object.of({**row, **changed}))
 

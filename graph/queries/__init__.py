@@ -6,9 +6,10 @@ from graph.queries.batches import BatchQuery
 from graph.queries.facets import FacetQuery
 from graph.queries.nodes import NodeQuery
 from graph.queries.objects import ObjectQuery
+from graph.queries.users import UserQuery
 from graph.queries.viewer import ViewerQuery
 
 
 @strawberry.type(description="Everything that can be asked.")
-class Query(NodeQuery, ViewerQuery, BatchQuery, ObjectQuery, FacetQuery):
+class Query(NodeQuery, ViewerQuery, UserQuery, BatchQuery, ObjectQuery, FacetQuery):
     pass

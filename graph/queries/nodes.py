@@ -1,14 +1,16 @@
 import strawberry
 
-from access.policy import require
+from access import policy
 from graph.context import Context, Info
 from graph.types.files import Upload
+from graph.types.grants import Grant
 from graph.types.node import Node, parse_global_id
 from graph.types.objects import Batch, Object
 from graph.types.people import User
-from models import AccessLevel, files, reads
+from models import AccessLevel, files, grants, reads
 from models.errors import BadInput, Forbidden, NotFound, WaybillError
 from models.filters import HasKey
+from models.grants import Thing
 from models.pages import Bounds, Row
 
 
@@ -55,17 +57,27 @@ async def _of_type(context: Context, type_name: str, keys: list[int]) -> list[tu
             objects = await reads.objects(context.scope, HasKey(tuple(keys)), Bounds(len(keys)))
             return [(row["id"], Object.of(row)) for row in objects.rows]
         case "Upload":
-            return [(row["file_pk"], _upload(context, row)) for row in await files.find(context.scope, keys)]
+            rows = await files.find(context.scope, keys)
+            levels = await policy.levels(context.viewer, [Thing(row["batch_pk"], row["object_pk"]) for row in rows])
+            return [(row["file_pk"], _upload(row, level)) for row, level in zip(rows, levels, strict=True)]
+        case "Grant":
+            rows = await grants.some(context.viewer.tenant_id, keys)
+            levels = await policy.levels(context.viewer, [Thing(row["batch_pk"], row["object_pk"]) for row in rows])
+            return [
+                (row["id"], Grant.of(row))
+                for row, level in zip(rows, levels, strict=True)
+                if policy.listed_grants(context.viewer, level) in (None, row["user_id"])
+            ]
         case "User":
             return [(row["id"], User.of(row)) for row in await context.users.load_many(keys) if row]
         case _:
             return []
 
 
-def _upload(context: Context, row: Row) -> Upload | Forbidden:
+def _upload(row: Row, level: AccessLevel) -> Upload | Forbidden:
     """It is leave to write, and so not for everybody who may read the object."""
     try:
-        require(context.viewer, AccessLevel.EDIT)
+        policy.check(level, AccessLevel.EDIT)
     except Forbidden as error:
         return error
     return Upload.of(row)

@@ -12,9 +12,11 @@ from graph.selection import parts_of_objects
 from graph.types.connection import Connection
 from graph.types.files import File
 from graph.types.filters import ObjectWhere, filter_of
+from graph.types.grants import Grant, grants_on
 from graph.types.node import Node, global_id
 from graph.types.people import User
-from models import ids, pages, reads
+from models import AccessLevel, ids, pages, reads
+from models.grants import Thing, thing_of
 from models.pages import Row
 
 
@@ -47,6 +49,21 @@ class Batch(Node):
     async def created_by(self, info: Info) -> User | None:
         row = await info.context.users.load(self.created_by_pk)
         return row and User.of(row)
+
+    @strawberry.field(description="What you may do with it and with the objects in it.")
+    async def access(self, info: Info) -> AccessLevel:
+        return await info.context.levels.load(Thing(self.pk))
+
+    @strawberry.field(description="Grants on the batch, newest first: all with ADMIN access to it, else your own.")
+    async def grants(
+        self,
+        info: Info,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+    ) -> Connection[Grant]:
+        return await grants_on(info, Thing(self.pk), first, after, last, before)
 
     @strawberry.field(
         description="The batch's objects, newest first. For all batches of a page it is one SQL statement."
@@ -105,3 +122,21 @@ class Object(Node):
     @strawberry.field(description="The batch it is in.")
     def batch(self) -> Batch:
         return Batch.of(self.row, key="batch_pk")
+
+    @strawberry.field(description="What you may do with it.")
+    async def access(self, info: Info) -> AccessLevel:
+        return await info.context.levels.load(thing_of(self.row))
+
+    @strawberry.field(
+        description="Grants on the object itself, newest first: all with ADMIN access to it, else your own. Those on"
+        " its batch count for it too."
+    )
+    async def grants(
+        self,
+        info: Info,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+    ) -> Connection[Grant]:
+        return await grants_on(info, thing_of(self.row), first, after, last, before)
