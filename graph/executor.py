@@ -171,20 +171,17 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         completed: list[Any] = []
         pending: list[int] = []
         for index, item in enumerate(items):
+            # Not once items wait for something: they are to begin together, so that it is asked for in one statement.
+            if index and index % _PORTION == 0 and not pending:
+                await self._pause()
             item_path = path.add_key(index, None)
             try:
-                if index and index % _PORTION == 0:
-                    await self._pause()  # what waits for something begins below, so that it is asked in one statement
                 if self.complete_list_item_value(
                     item, completed, item_type, details, info, item_path, position_context
                 ):
                     pending.append(index)
             except Exception:
                 self.settle_in_background([completed[one] for one in pending])
-                raise
-            except asyncio.CancelledError:
-                for one in pending:
-                    completed[one].close()
                 raise
         for index, value in zip(pending, await gather_with_cancel(*(completed[one] for one in pending)), strict=True):
             completed[index] = value

@@ -11,7 +11,7 @@ from models.pages import Bounds, Page, Row, Scope
 from models.sql import Narrow, Sql
 
 MOST_CHARACTERS = 64_000_000  # of data in one answer of the database
-_MANY = 1_000  # objects; no list has so many in one page, but whoever asks by their keys may
+_MANY = 500  # objects; no list should have so many in one page, but whoever asks by their keys may
 
 _OBJECT = "o.id, o.object_id, o.updated_at, o.batch_pk, b.batch_id, b.created_by_id"
 _JOINED = "JOIN objects o ON o.id = s.object_pk JOIN batches b ON b.id = o.batch_pk"

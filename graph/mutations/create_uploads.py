@@ -4,6 +4,7 @@ from access.policy import require_on
 from graph.context import Info
 from graph.file_input import FileInput, new_file
 from graph.inputs import check_once, is_id
+from graph.selection import selects
 from graph.types.files import Upload
 from models import AccessLevel, files, reads, writes
 from models.errors import BadInput, short
@@ -44,15 +45,18 @@ class CreateUploads:
             raise BadInput(f"{len(object_ids):,} files in one call; at most {MOST_UPLOADS:,} are allowed.")
         check_once(object_ids)
         possible = tuple(one for one in object_ids if is_id(one, context.limits))
-        found = await reads.objects(
-            context.scope, HasObjectId(possible), Bounds(len(object_ids)), Parts(data=False, file=False)
-        )
+        parts = Parts(data=selects(info, "data"), file=False)
+        found = await reads.objects(context.scope, HasObjectId(possible), Bounds(len(object_ids)), parts)
         writes.require_all(object_ids, found.rows)
         await require_on(context.viewer, AccessLevel.EDIT, [thing_of(row) for row in found.rows])
-        keys = {row["object_id"]: row["id"] for row in found.rows}
+        objects = {row["object_id"]: row for row in found.rows}
         new = [
-            (keys[one.object_id], new_file(one.file, f'Object "{short(one.object_id)}"', context))
+            (objects[one.object_id]["id"], new_file(one.file, f'Object "{short(one.object_id)}"', context))
             for one in input.files
         ]
         made = await files.announce(context.viewer.tenant_id, new)
-        return CreateUploadsPayload(uploads=[Upload.of(row) for row in made])
+        # Files of the objects are others from now on.
+        known = dict.fromkeys(objects) if selects(info, "file") else objects
+        return CreateUploadsPayload(
+            uploads=[Upload.of(row, known[object_id]) for row, object_id in zip(made, object_ids, strict=True)]
+        )

@@ -21,4 +21,5 @@ class MadeObjects:
 
     @strawberry.field(description="Those of the new objects that have a file, in this order: send its bytes.")
     def uploads(self) -> list[Upload]:
-        return [Upload.of(row) for row in self.made.uploads.values()]
+        objects = {row["id"]: row for row in self.made.rows() if row["file_pk"] is not None}
+        return [Upload.of(row, objects[key]) for key, row in self.made.uploads.items()]

@@ -12,7 +12,7 @@ from graph.selection import parts_of_objects
 from graph.types.connection import Connection
 from graph.types.files import File
 from graph.types.filters import ObjectWhere, filter_of
-from graph.types.grants import Grant, grants_on
+from graph.types.grants import Grant, grants_on, level_of
 from graph.types.node import Node, global_id
 from graph.types.people import User
 from models import AccessLevel, ids, pages, reads
@@ -51,8 +51,8 @@ class Batch(Node):
         return row and User.of(row)
 
     @strawberry.field(description="What you may do with it and with the objects in it.")
-    async def access(self, info: Info) -> AccessLevel:
-        return await info.context.levels.load(Thing(self.pk))
+    def access(self, info: Info) -> AccessLevel:
+        return level_of(info, Thing(self.pk))
 
     @strawberry.field(description="Grants on the batch, newest first: all with ADMIN access to it, else your own.")
     async def grants(
@@ -124,8 +124,8 @@ class Object(Node):
         return Batch.of(self.row, key="batch_pk")
 
     @strawberry.field(description="What you may do with it.")
-    async def access(self, info: Info) -> AccessLevel:
-        return await info.context.levels.load(thing_of(self.row))
+    def access(self, info: Info) -> AccessLevel:
+        return level_of(info, thing_of(self.row))
 
     @strawberry.field(
         description="Grants on the object itself, newest first: all with ADMIN access to it, else your own. Those on"
