@@ -26,6 +26,7 @@ GENERATED = (
     "users",
     "api_keys",
     "deletions",
+    "grants",
 )  # tables whose key the database makes; the others' are models/ids.py's
 
 # What models cannot say (migrations/_pairs.py, migrations/_uploads.py).
@@ -35,6 +36,12 @@ FOREIGN_KEYS = {
         "FOREIGN KEY (tenant_id, created_by_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT"
     ),
     "objects_batch_fkey": "FOREIGN KEY (tenant_id, batch_pk) REFERENCES batches(tenant_id, id) ON DELETE RESTRICT",
+    "grants_batch_fkey": "FOREIGN KEY (tenant_id, batch_pk) REFERENCES batches(tenant_id, id) ON DELETE CASCADE",
+    "grants_object_fkey": "FOREIGN KEY (tenant_id, object_pk) REFERENCES objects(tenant_id, id) ON DELETE CASCADE",
+    "grants_user_fkey": "FOREIGN KEY (tenant_id, user_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT",
+    "grants_granted_by_fkey": (
+        "FOREIGN KEY (tenant_id, granted_by_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT"
+    ),
     "uploads_object_fkey": "FOREIGN KEY (tenant_id, object_pk) REFERENCES objects(tenant_id, id) ON DELETE CASCADE",
 }
 PAIRS_KEY = {"object_pairs_pkey": "PRIMARY KEY (object_pk, key, value)"}
@@ -44,7 +51,14 @@ UPLOADS_INDEXES = {
     "uploads_past": ("uploads USING btree (ended_at) WHERE (((state)::text = 'EXPIRED'::text) AND (NOT is_current))"),
     "uploads_verifying": "uploads USING btree (read_at) WHERE ((state)::text = 'VERIFYING'::text)",
 }
-CURRENT = "CREATE UNIQUE INDEX uploads_current ON public.uploads USING btree (object_pk) WHERE is_current"
+GRANTS_INDEXES = {
+    "grants_user": "grants USING btree (user_id, id)",
+    "grants_user_objects": "grants USING btree (user_id, object_pk) WHERE (object_pk IS NOT NULL)",
+}
+UNIQUE_INDEXES = {
+    "grants_unique": "grants USING btree (user_id, batch_pk, object_pk) NULLS NOT DISTINCT",
+    "uploads_current": "uploads USING btree (object_pk) WHERE is_current",
+}
 PAIRS_INDEXES = {
     "object_pairs_batch": "object_pairs USING btree (batch_pk, key, value, object_pk)",
     "object_pairs_key_value": "object_pairs USING btree (tenant_id, key, value, object_pk)",
@@ -156,6 +170,8 @@ async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None
         " FROM pg_constraint c JOIN tables t ON t.oid = conrelid WHERE contype = 'f'"
     )
     assert {tuple(one) for one in declared} == references | {
+        ("grants", "batch_pk"),
+        ("grants", "object_pk"),
         ("objects", "batch_pk"),
         ("uploads", "object_pk"),
         ("users", None),
@@ -163,7 +179,7 @@ async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None
 
 
 async def test_tables_have_the_indexes_that_the_models_mean() -> None:
-    expected = PAIRS_INDEXES | UPLOADS_INDEXES
+    expected = PAIRS_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES
     for model in MODELS:
         for index in model._meta.indexes:
             assert isinstance(index, Index)
@@ -173,8 +189,9 @@ async def test_tables_have_the_indexes_that_the_models_mean() -> None:
         "SELECT i.relname, pg_get_indexdef(i.oid) FROM pg_index x JOIN pg_class i ON i.oid = indexrelid"
         " JOIN tables t ON t.oid = indrelid WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.oid)"
     )
-    assert found.pop("uploads_current") == CURRENT
-    assert found == {name: f"CREATE INDEX {name} ON public.{rest}" for name, rest in expected.items()}
+    plain = {name: f"CREATE INDEX {name} ON public.{rest}" for name, rest in expected.items()}
+    unique = {name: f"CREATE UNIQUE INDEX {name} ON public.{rest}" for name, rest in UNIQUE_INDEXES.items()}
+    assert found == plain | unique
 
 
 async def test_columns_have_the_types_defaults_and_collations_that_the_models_mean() -> None:
@@ -244,6 +261,7 @@ UPLOAD = (
     "INSERT INTO uploads (id, tenant_id, object_pk, bucket, key, name, content_type, size_bytes, state, is_current,"
     " expires_at) VALUES"
 )
+GRANT = "INSERT INTO grants (id, tenant_id, user_id, batch_pk, object_pk, level, granted_by_id, created_at) VALUES"
 DELETION = "INSERT INTO deletions (id, bucket, key, due_at, until_at, attempts) VALUES"
 ROWS = [
     "TRUNCATE tenants CASCADE",
@@ -255,6 +273,7 @@ ROWS = [
     OBJECT + " (2001, 2, 2000, 'o', '[]', now())",
     f"{UPLOAD} (5000, 1, 1001, 'bucket', 'key', 'a', 'text/plain', 0, 'PENDING', true, now())",
     f"{DELETION} (1, 'bucket', 'key', now(), now(), 0)",
+    f"{GRANT} (7000, 1, 10, 1000, null, 'VIEW', 10, now()), (7001, 1, 10, 1000, 1001, 'VIEW', 10, now())",
 ]
 REFUSED = [
     ("tenants_pkey", f"{TENANT} (1, 'three', 'NONE', now())"),
@@ -302,6 +321,14 @@ REFUSED = [
     ("uploads_ended_at_known", "UPDATE uploads SET ended_at = now()"),
     ("uploads_completed_at_known", "UPDATE uploads SET state = 'COMPLETE'"),
     ("uploads_completed_at_known", "UPDATE uploads SET completed_at = now()"),
+    ("grants_pkey", f"{GRANT} (7000, 2, 20, 2000, null, 'VIEW', 20, now())"),
+    ("grants_unique", f"{GRANT} (7002, 1, 10, 1000, null, 'EDIT', 10, now())"),
+    ("grants_unique", f"{GRANT} (7002, 1, 10, 1000, 1001, 'EDIT', 10, now())"),
+    ("grants_level_known", "UPDATE grants SET level = 'NONE'"),
+    ("grants_user_fkey", f"{GRANT} (7002, 1, 20, 1000, null, 'VIEW', 10, now())"),
+    ("grants_granted_by_fkey", "UPDATE grants SET granted_by_id = 20"),
+    ("grants_batch_fkey", f"{GRANT} (7002, 1, 10, 2000, null, 'VIEW', 10, now())"),
+    ("grants_object_fkey", f"{GRANT} (7002, 1, 10, 1000, 2001, 'VIEW', 10, now())"),
     ("deletions_pkey", f"{DELETION} (1, 'bucket', 'other', now(), now(), 0)"),
 ]  # fmt: skip
 # (tenant, id) cannot be violated while id alone is unique: it is there to be referenced.
@@ -324,4 +351,4 @@ async def attempt(statement: str) -> None:
 
 
 async def test_every_constraint_has_a_row_that_violates_it() -> None:
-    assert {name for name, _ in REFUSED} | ONLY_REFERENCED == {"uploads_current", *await constraints()}
+    assert {name for name, _ in REFUSED} | ONLY_REFERENCED == {*UNIQUE_INDEXES, *await constraints()}

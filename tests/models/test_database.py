@@ -186,7 +186,7 @@ async def create_batch() -> None:
         (lambda: Tenant.bulk_create([Tenant(slug=f"bulk-{index}") for index in range(3)]), 1),
         (two_in_a_transaction_with_a_savepoint, 2),
         (three_in_tasks, 3),
-        (create_batch, 2 + 3),  # tenant, user; number of the call, batch, COPY
+        (create_batch, 2 + 4),  # tenant, user; number of the call, batch, grant, COPY
     ],
 )
 async def test_statements_of_a_request_are_counted_without_transaction_control(work: Work, statements: int) -> None:
