@@ -13,9 +13,9 @@ from models.filters import Condition, Granted, InBatch, InOuterBatch
 if TYPE_CHECKING:
     from models.sql import Narrow, Sql
 
-_FEW = 100  # batches whose newest objects may be looked up for every page
-_SAMPLE = 1_000  # of the newest objects
-_MANY = 100  # visible ones among them
+_FEW = 20
+_NEWEST = 1_000  # objects that are looked at
+_ENOUGH = 30  # of them
 
 
 def test(sql: "Sql", granted: Granted, key: str, batch: str) -> str:
@@ -36,6 +36,22 @@ def whole_batch(sql: "Sql", granted: Granted, batch: InBatch | InOuterBatch) -> 
     user, g = sql.bind(granted.user_id, "bigint"), sql.alias()
     mine = sql.test(batch, "null", f"{g}.batch_pk")
     return f"EXISTS (SELECT FROM grants {g} WHERE {g}.user_id = {user} AND {mine} AND {g}.object_pk IS NULL OFFSET 0)"
+
+
+def has_object(sql: "Sql", granted: Granted, of: Condition, led: str, batch: str) -> str:
+    """A boolean expression about a batch: one of the objects that are granted in it meets the condition.
+
+    ``led`` says the same by the lists of pairs; the grants lead where there are few.
+    """
+    user, g, h = sql.bind(granted.user_id, "bigint"), sql.alias(), sql.alias()
+    singly = f"{h}.user_id = {user} AND {h}.batch_pk = {batch} AND {h}.object_pk IS NOT NULL LIMIT {_FEW + 1}"
+    many = f"(SELECT count(*) FROM (SELECT FROM grants {h} WHERE {singly}) AS few) > {_FEW}"
+    test = sql.test(of, f"{g}.object_pk", f"{g}.batch_pk")
+    wanted = f"{g}.user_id = {user} AND {g}.batch_pk = {batch} AND {g}.object_pk IS NOT NULL AND {test}"
+    return (
+        f"CASE WHEN {whole_batch(sql, granted, InOuterBatch(batch))} OR {many} THEN {led}"
+        f" ELSE EXISTS (SELECT FROM grants {g} WHERE {wanted} OFFSET 0) END"
+    )
 
 
 def source(sql: "Sql", granted: Granted, others: Condition, narrow: "Narrow", end: str, *, singly: bool) -> str:
@@ -66,20 +82,28 @@ def batches(sql: "Sql", granted: Granted, narrow: "Narrow", direction: str) -> s
     return f"SELECT DISTINCT {g}.batch_pk FROM grants {g} WHERE {where} ORDER BY {g}.batch_pk {direction} OFFSET 0"
 
 
-def reach(sql: "Sql", granted: Granted, *, sample: int, never: int) -> str:
-    """As that of other lists, a key: ``never`` where the objects themselves lead to the page in fewer steps."""
+def reaches(sql: "Sql", granted: Granted, *, sample: int, never: int) -> tuple[str, str]:
+    """As those of other lists, keys: of the objects themselves, read for what is granted, and of the grants.
+
+    Of few granted batches the newest objects are looked up. Of many the newest objects of all batches are looked at:
+    where enough of them are granted they lead, and the grants ``never``.
+    """
     user, g, h, o = sql.bind(granted.user_id, "bigint"), sql.alias(), sql.alias(), sql.alias()
-    singly = (
-        f"SELECT {g}.object_pk FROM grants {g} WHERE {g}.user_id = {user} AND {g}.object_pk IS NOT NULL"
-        f" ORDER BY {g}.object_pk DESC OFFSET {sample - 1} LIMIT 1"
+    batches = f"grants {h} WHERE {h}.user_id = {user} AND {h}.object_pk IS NULL"
+    many = sql.choice(f"SELECT count(*) > {_FEW} AS it FROM (SELECT FROM {batches} LIMIT {_FEW + 1}) AS b")
+    newest = f"SELECT {o}.id, {o}.batch_pk FROM objects {o} WHERE {o}.tenant_id = {sql.tenant}"
+    all_newest = f"{newest} ORDER BY {o}.id DESC LIMIT {_NEWEST}"
+    visible = f"(SELECT it FROM {many}) AND {test(sql, granted, 'n.id', 'n.batch_pk')}"
+    seen = sql.choice(
+        f"SELECT n.id FROM ({all_newest}) AS n WHERE {visible} ORDER BY n.id DESC OFFSET {_ENOUGH - 1} LIMIT 1"
     )
-    batches = f"SELECT FROM grants {h} WHERE {h}.user_id = {user} AND {h}.object_pk IS NULL LIMIT {_FEW + 1}"
-    newest = (
-        f"SELECT {o}.id, {o}.batch_pk FROM objects {o} WHERE {o}.tenant_id = {sql.tenant}"
-        f" ORDER BY {o}.id DESC LIMIT {_SAMPLE}"
+    singly = f"SELECT {g}.object_pk FROM grants {g} WHERE {g}.user_id = {user} AND {g}.object_pk IS NOT NULL"
+    hundredth = f"DESC OFFSET {sample - 1} LIMIT 1"
+    of_batch = f"{newest} AND {o}.batch_pk = {h}.batch_pk ORDER BY {o}.id DESC LIMIT {sample}"
+    of_few = (
+        f"SELECT l.id FROM grants {h} CROSS JOIN LATERAL ({of_batch}) AS l WHERE {h}.user_id = {user}"
+        f" AND {h}.object_pk IS NULL AND NOT (SELECT it FROM {many}) ORDER BY l.id {hundredth}"
     )
-    visible = f"SELECT FROM ({newest}) AS n WHERE {test(sql, granted, 'n.id', 'n.batch_pk')} LIMIT {_MANY}"
-    return (
-        f"CASE WHEN (SELECT count(*) FROM ({batches}) AS b) > {_FEW}"
-        f" AND (SELECT count(*) FROM ({visible}) AS v) = {_MANY} THEN {never} ELSE coalesce(({singly}), 0) END"
-    )
+    thin = f"greatest(0, ({singly} ORDER BY {g}.object_pk {hundredth}), ({of_few}))"
+    objects = f"coalesce((SELECT id FROM {seen}), {never})"
+    return objects, f"CASE WHEN EXISTS (SELECT FROM {seen}) THEN {never} ELSE {thin} END"

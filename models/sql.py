@@ -125,7 +125,8 @@ class Sql:
                     f"{batch} IN (SELECT id FROM batches WHERE tenant_id = {self.tenant} AND batch_id = ANY({wanted}))"
                 )
             case HasObject(of, within):
-                return _joined("OR", "false", [self._has_object(*way, within, batch) for way in self._ways(of)])
+                led = _joined("OR", "false", [self._has_object(*way, within, batch) for way in self._ways(of)])
+                return granted.has_object(self, within, of, led, batch) if isinstance(within, Granted) else led
             case CreatedAfter(moment):
                 return f"{key} >= {self.bind(ids.first_key_after(moment), 'bigint')}"
             case CreatedBefore(moment):
@@ -271,30 +272,32 @@ class Sql:
             for driving, others, chosen in self._ways(rest):
                 yield driving, others, f"{whole} AND {chosen}"
             return
-        rivals = sorted((part for part in able if 0 < distance(part) < FAR), key=distance)[:_MOST_RIVALS]
-        if given is not None:
-            rivals = [given, *(part for part in rivals if part is not given)][:_MOST_RIVALS]
-            rivals.append(Everything())  # the objects themselves
-        if len(rivals) < 2:
+        rivals = sorted((part for part in able if 0 < distance(part) < FAR - 1), key=distance)[:_MOST_RIVALS]
+        if given is None and len(rivals) < 2:
             yield *driver(condition), "true"
             return
-        name = f"choice{len(self._choices) + 1}"
-        reaches = ", ".join(f"({number}, {self._reach(rival)})" for number, rival in enumerate(rivals))
-        thinnest = f"SELECT number FROM (VALUES {reaches}) AS r (number, reach) ORDER BY reach, number LIMIT 1"
-        self._choices.append(f"{name} AS MATERIALIZED ({thinnest})")
+        reaches = [self._reach(rival) for rival in rivals]
+        if given is not None:
+            rivals += [Everything(), given]  # the objects themselves, and the grants
+            reaches += granted.reaches(self, given, sample=_SAMPLE, never=_NEVER)
+        values = ", ".join(f"({number}, {reach})" for number, reach in enumerate(reaches))
+        thinnest = f"SELECT number FROM (VALUES {values}) AS r (number, reach) ORDER BY reach, number LIMIT 1"
+        choice = self.choice(thinnest)
         for number, rival in enumerate(rivals):
             others = All(tuple(part for part in parts if part is not rival))
-            yield rival, others, f"(SELECT number FROM {name}) = {number}"
+            yield rival, others, f"(SELECT number FROM {choice}) = {number}"
+
+    def choice(self, select: str) -> str:
+        """The name of a table that is made once, before the statement."""
+        name = f"choice{len(self._choices) + 1}"
+        self._choices.append(f"{name} AS MATERIALIZED ({select})")
+        return name
 
     def _reach(self, condition: Condition) -> str:
         """How far back the newest hundred of a list reach, as a key: 0 where there are fewer.
 
         Lists that are not in key order are either rare, and then 0, or drive only when nothing else can.
         """
-        if isinstance(condition, Everything):
-            return str(_NEVER - 1)
-        if isinstance(condition, Granted):
-            return granted.reach(self, condition, sample=_SAMPLE, never=_NEVER)
         if isinstance(condition, AnyOf):
             return f"greatest({', '.join(self._reach(driver(part)[0]) for part in condition.of)})"
         if isinstance(condition, HasFile):

@@ -11,7 +11,7 @@ from tests.conftest import Caller, NewCaller
 from tests.graph.test_mutations import contents
 
 # What an outsider gets: a code, or data in which nothing of the other tenant is. A field without an entry fails.
-NOT_FOUND, NOTHING = "NOT_FOUND", "nothing"
+NOT_FOUND, NOTHING, ADMINS = "NOT_FOUND", "nothing", "for admins of their own"
 CALLS: dict[str, tuple[str, str]] = {
     "Query.node": ("query($object: ID!) { node(id: $object) { id } }", NOT_FOUND),
     "Query.nodes": (
@@ -19,6 +19,7 @@ CALLS: dict[str, tuple[str, str]] = {
         NOT_FOUND,
     ),
     "Query.viewer": ("{ viewer { user { id name } tenant { slug } access } }", NOTHING),
+    "Query.users": ("{ users { nodes { name grants { nodes { level } } } } }", "own"),
     "Query.batch": ('{ batch(batchId: "b") { id } }', NOT_FOUND),
     "Query.batches": ("{ batches { totalCount nodes { batchId objects { nodes { objectId } } } } }", NOTHING),
     "Query.object": ('{ object(objectId: "o") { id } }', NOT_FOUND),
@@ -44,11 +45,33 @@ CALLS: dict[str, tuple[str, str]] = {
         'mutation { completeUploads(input: {uploadIds: ["VXBsb2FkOjE="]}) { results { problem } uploads { id } } }',
         "own",
     ),
+    "Mutation.grantAccess": (
+        """mutation($user: ID!) { grantAccess(input: {userId: $user, batchId: "b", level: VIEW}) {
+          grant { user { name } batch { batchId } } } }""",
+        NOT_FOUND,
+    ),
+    "Mutation.revokeAccess": (
+        """mutation($user: ID!) { revokeAccess(input: {userId: $user, batchId: "b"}) { revokedGrantId } }""",
+        NOT_FOUND,
+    ),
+    "Mutation.createUser": (
+        'mutation { createUser(input: {name: "eve", role: ADMIN}) { user { name } } }',
+        ADMINS,
+    ),
+    "Mutation.updateUser": (
+        "mutation($user: ID!) { updateUser(input: {userId: $user, role: MEMBER}) { user { name } } }",
+        NOT_FOUND,
+    ),
+    "Mutation.revokeUser": ("mutation($user: ID!) { revokeUser(input: {userId: $user}) { user { name } } }", NOT_FOUND),
+    "Mutation.updateTenant": ("mutation { updateTenant(input: {memberAccess: VIEW}) { tenant { slug } } }", ADMINS),
     "Mutation.deleteBatch": (
         'mutation { deleteBatch(input: {batchId: "b", cascade: true}) { deletedBatchId } }',
         NOT_FOUND,
     ),
 }
+
+
+FOR_ADMINS = {f"Mutation.{name}" for name in ("createUser", "updateUser", "revokeUser", "updateTenant")}
 
 
 def fields() -> list[str]:
@@ -73,7 +96,9 @@ async def test_outsider_sees_and_changes_nothing(admin: Caller, new_caller: NewC
     response = await outsider.post(query, **named)
     answer = response.json()
     codes = {error["extensions"]["code"] for error in answer.get("errors", [])}
-    if expected == NOT_FOUND:
+    if role is Role.MEMBER and field in FOR_ADMINS:
+        assert codes == {"FORBIDDEN"}
+    elif expected == NOT_FOUND:
         assert codes == {"NOT_FOUND"}
         assert not any(_leaves(answer["data"]))
     else:

@@ -12,7 +12,7 @@ from rich.table import Table
 from tortoise.exceptions import IntegrityError, ValidationError
 
 from access.credentials import create_key
-from models import AccessLevel, ApiKey, Role, Tenant, User, database
+from models import AccessLevel, ApiKey, Role, Tenant, User, database, people
 from models.errors import AlreadyExists, BadInput, NotFound
 from waybill.cli.data_dir import data_dir_option
 from waybill.cli.database import chosen_database
@@ -123,8 +123,15 @@ def list_users(data_dir: Path, tenant: str) -> None:
 @click.argument("tenant")
 @click.argument("name")
 def revoke_user(data_dir: Path, tenant: str, name: str) -> None:
-    """Refuse all keys of a user from now on. What the user made stays."""
-    _run(data_dir, lambda: _revoke(User.filter(tenant__slug=tenant, name=name), f'user "{name}" in "{tenant}"'))
+    """Refuse all keys of a user from now on. What the user made stays; a tenant's last admin stays, too."""
+
+    async def work() -> None:
+        found = await User.get_or_none(tenant__slug=tenant, name=name)
+        if found is None:
+            raise NotFound(f'there is no user "{name}" in "{tenant}"')
+        await people.revoke_user(found.tenant_id, found.id)
+
+    _run(data_dir, work)
     click.echo(f"user {name} revoked")
 
 
