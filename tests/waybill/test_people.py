@@ -53,6 +53,9 @@ def test_from_an_empty_database_to_a_key_that_works_and_back(run: Run, empty_url
         assert viewer().status_code == 401
         key = run("key", "create", "acme", "ada").stdout.strip()
         assert viewer().status_code == 200
+        assert "without an admin" in run("user", "revoke", "acme", "ada").stderr
+        assert viewer().status_code == 200
+        assert run("user", "create", "acme", "grace", "--role", "ADMIN").exit_code == 0
         assert run("user", "revoke", "acme", "ada").exit_code == 0
         assert viewer().status_code == 401
     assert run("tenant", "revoke", "acme").exit_code == 0
