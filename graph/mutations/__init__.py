@@ -8,11 +8,21 @@ from graph.mutations.create_objects import CreateObjects
 from graph.mutations.create_uploads import CreateUploads
 from graph.mutations.delete_batch import DeleteBatch
 from graph.mutations.delete_objects import DeleteObjects
+from graph.mutations.keys import CreateKey, RevokeKey, RotateKey
 from graph.mutations.update_object_data import UpdateObjectData
 
 
 @strawberry.type(description="Everything that can be changed. Each mutation is kept whole or not at all.")
 class Mutation(
-    CreateBatch, CreateObjects, UpdateObjectData, DeleteObjects, DeleteBatch, CreateUploads, CompleteUploads
+    CreateBatch,
+    CreateObjects,
+    UpdateObjectData,
+    DeleteObjects,
+    DeleteBatch,
+    CreateUploads,
+    CompleteUploads,
+    CreateKey,
+    RotateKey,
+    RevokeKey,
 ):
     pass

@@ -1,7 +1,10 @@
 import strawberry
 
+import models.keys
+from access.policy import readable_keys
 from graph.context import Context, Info
 from graph.types.files import Upload
+from graph.types.keys import Key
 from graph.types.node import Node, parse_global_id
 from graph.types.objects import Batch, Object
 from graph.types.people import User
@@ -60,6 +63,8 @@ async def _of_type(context: Context, type_name: str, keys: list[int]) -> list[No
             ]
         case "Upload":
             return [Upload.of(row) for row in await files.find(context.scope, keys)]
+        case "Key":
+            return [Key.of(row) for row in await models.keys.some(readable_keys(context.viewer), keys)]
         case "User":
             return [User.of(row) for row in await context.users.load_many(keys) if row]
         case _:

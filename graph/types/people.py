@@ -1,4 +1,4 @@
-"""User, Tenant and Viewer."""
+"""User."""
 
 from datetime import datetime
 
@@ -23,16 +23,3 @@ class User(Node):
         return cls(
             id=global_id("User", row["id"]), name=row["name"], role=Role(row["role"]), created_at=row["created_at"]
         )
-
-
-@strawberry.type(description="Isolates users, batches, objects and keys from those of others.")
-class Tenant:
-    slug: str = strawberry.field(description="The tenant's name in addresses and commands.")
-    member_access: AccessLevel = strawberry.field(description="What members may do with everything in the tenant.")
-
-
-@strawberry.type(description="Whoever sent this request.")
-class Viewer:
-    user: User = strawberry.field(description="The user whose key it was.")
-    tenant: Tenant = strawberry.field(description="The tenant of the user.")
-    access: AccessLevel = strawberry.field(description="What the user may do with everything in the tenant.")
