@@ -16,8 +16,9 @@ _ANSWER_SECONDS = 5
 async def opened(settings: Settings) -> AsyncIterator[Authenticator]:
     """Inside of the database's own context, which it uses to the end."""
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(httpx.AsyncClient(timeout=_ANSWER_SECONDS))
         issuer = told = None
+        if settings.oidc_issuer or str(settings.canary_webhook_url):
+            client = await stack.enter_async_context(httpx.AsyncClient(timeout=_ANSWER_SECONDS))
         if settings.oidc_issuer:
             config = oidc.Config(settings.oidc_issuer, settings.oidc_audience, settings.oidc_claim)
             issuer = await stack.enter_async_context(oidc.opened(config, client))

@@ -123,8 +123,8 @@ class Settings:
                 raise ValueError("WAYBILL_OIDC_ISSUER needs WAYBILL_OIDC_AUDIENCE and WAYBILL_OIDC_CLAIM")
         if url := str(self.canary_webhook_url):
             _check_url("WAYBILL_CANARY_WEBHOOK_URL", url)
-            if len(str(self.canary_webhook_secret)) < 16:
-                raise ValueError("WAYBILL_CANARY_WEBHOOK_SECRET must have 16 characters or more")
+        if (url or str(self.canary_webhook_secret)) and len(str(self.canary_webhook_secret)) < 16:
+            raise ValueError("WAYBILL_CANARY_WEBHOOK_SECRET must have 16 characters or more")
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
