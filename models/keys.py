@@ -37,19 +37,16 @@ class Secret:
 
 
 async def holder(public_id: str) -> Row | None:
-    """What authenticating takes, in one statement, of a key or a canary.
+    """What authenticating takes, in one statement.
 
-    ``valid`` is false once the key is over or the key, its user or tenant is revoked, and of a canary always.
-    ``unseen`` is true when its last use was noted more than a minute ago.
+    ``valid`` is false once the key is over or the key, its user or tenant is revoked. ``unseen`` is true when its last
+    use was noted more than a minute ago.
     """
     rows = await database.fetch(
         "SELECT k.id, k.secret_sha256, k.scope, u.id AS user_id, u.name, u.role, t.id AS tenant_id, t.slug,"
         " t.member_access, coalesce(k.revoked_at, u.revoked_at, t.revoked_at) IS NULL"
-        " AND coalesce(k.expires_at > now(), true) AS valid,"
-        f" coalesce({_UNSEEN}, true) AS unseen, false AS canary"
-        " FROM api_keys k JOIN users u ON u.id = k.user_id JOIN tenants t ON t.id = k.tenant_id WHERE k.public_id = $1"
-        " UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, false, true"
-        " FROM canary_keys WHERE public_id = $1 AND revoked_at IS NULL",
+        f" AND coalesce(k.expires_at > now(), true) AS valid, coalesce({_UNSEEN}, true) AS unseen"
+        " FROM api_keys k JOIN users u ON u.id = k.user_id JOIN tenants t ON t.id = k.tenant_id WHERE k.public_id = $1",
         public_id,
     )
     return rows[0] if rows else None

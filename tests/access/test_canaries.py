@@ -20,8 +20,8 @@ from starlette.datastructures import Secret
 
 from access import canaries as watching
 from access import webhook
-from access.credentials import new_secret
-from models import CanaryAlert, CanaryKey, canaries, database
+from access.credentials import create_key, new_secret
+from models import ApiKey, CanaryAlert, CanaryKey, canaries, database
 from tests.access.conftest import Door
 from tests.access.test_credentials import QUERY, post, without_request_id
 from tests.conftest import Caller
@@ -64,15 +64,19 @@ def logged(name: str) -> Iterator[AccessLog]:
         logger.setLevel(level)
 
 
-async def test_canary_gets_the_401_of_a_wrong_key_with_as_many_statements(admin: Caller) -> None:
-    wrong = admin.key[:-64] + "0" * 64
-    unknown = new_secret()[0]
+async def test_canary_gets_the_401_of_every_refused_key_with_as_many_statements(admin: Caller) -> None:
+    wrong, unknown = admin.key[:-64] + "0" * 64, new_secret()[0]
+    over, revoked = await create_key(admin.user, "over"), await create_key(admin.user, "revoked")
+    await ApiKey.filter(public_id=public(over)).update(expires_at=datetime.now(UTC))
+    await ApiKey.filter(public_id=public(revoked)).update(revoked_at=datetime.now(UTC))
     with logged("waybill.access") as log:
-        answers = [await post(admin.http, f"Bearer {key}") for key in (await new_canary(), wrong, unknown)]
-    assert [line.__dict__["statements"] for line in log.lines] == [1, 1, 1]
-    assert [line.__dict__["key_id"] for line in log.lines] == [None] * 3
+        answers = [
+            await post(admin.http, f"Bearer {key}") for key in (await new_canary(), wrong, unknown, over, revoked)
+        ]
+    assert [line.__dict__["statements"] for line in log.lines] == [2] * 5
+    assert [line.__dict__["key_id"] for line in log.lines] == [None] * 5
     expected = without_request_id(await post(admin.http, None))
-    assert [without_request_id(answer) for answer in answers] == [expected] * 3
+    assert [without_request_id(answer) for answer in answers] == [expected] * 5
 
 
 async def test_canary_is_compared_like_a_wrong_key(admin: Caller) -> None:
@@ -97,7 +101,7 @@ async def test_who_used_a_canary_is_kept_and_said_loudly(admin: Caller) -> None:
         [alert] = await alerts_of(key)
     assert (alert.address, alert.agent, alert.path) == ("127.0.0.1", "curl/8", "/graphql")
     assert before <= alert.seen_at <= datetime.now(UTC)
-    [line] = log.lines
+    [line] = [line for line in log.lines if line.__dict__["key_id"] == public(key)]
     assert (line.levelname, line.getMessage()) == ("CRITICAL", "a canary key was used")
     said = {name: line.__dict__[name] for name in ("key_id", "address", "agent", "path", "request_id")}
     assert said == {
