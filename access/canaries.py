@@ -42,7 +42,7 @@ class Watch:
 
     def saw(self, public_id: str, address: str, agent: str, path: str, request_id: str | None) -> None:
         self.count += 1
-        address, agent, path = (text[: canaries.MOST_CHARACTERS] for text in (address, agent, path))
+        address, agent, path = map(canaries.storable, (address, agent, path))
         sighting = Sighting(public_id, datetime.now(UTC), address, agent, path, request_id)
         try:
             self._waiting.put_nowait(sighting)

@@ -52,7 +52,7 @@ async def is_one(public_id: str) -> bool:
 
 
 async def add_alert(public_id: str, seen_at: datetime, address: str, agent: str, path: str) -> Row | None:
-    """The key's ``note``, and whether the alert is ``kept``: a key has at most MOST_ALERTS."""
+    """The key's ``note``, and whether the alert is ``kept``: a key has at most MOST_ALERTS. Texts are ``storable``."""
     rows = await database.fetch(
         f"""
         WITH canary AS (SELECT id, note FROM canary_keys WHERE public_id = $1),
@@ -65,13 +65,13 @@ async def add_alert(public_id: str, seen_at: datetime, address: str, agent: str,
         )
         SELECT note, EXISTS (SELECT FROM added) AS kept FROM canary
         """,
-        *(public_id, seen_at, *(_stored(text) for text in (address, agent, path))),
+        *(public_id, seen_at, address, agent, path),
     )
     return rows[0] if rows else None
 
 
-def _stored(text: str) -> str:
-    """As PostgreSQL takes it: without NUL and halves of pairs."""
+def storable(text: str) -> str:
+    """As PostgreSQL takes it, without NUL and halves of pairs, and not too long."""
     return text[:MOST_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
