@@ -6,16 +6,20 @@ Read first (what is not there is NOT_FOUND), then require (FORBIDDEN), so that n
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models import AccessLevel, Role, grants
+from models import AccessLevel, KeyScope, Role, grants
 from models.errors import Forbidden
 from models.filters import Everything, Granted
 from models.grants import Thing
+from models.keys import Whose
 from models.pages import Scope
+
+MOST = {KeyScope.READ: AccessLevel.VIEW, KeyScope.WRITE: AccessLevel.EDIT, KeyScope.ADMIN: AccessLevel.ADMIN}
+_SCOPE = {level: scope for scope, level in MOST.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Whoever sent the request: an API key's user, in a tenant."""
+    """Whoever sent the request: the user of an API key or a token, in a tenant."""
 
     key_id: str
     user_id: int
@@ -24,11 +28,21 @@ class Viewer:
     tenant_id: int
     tenant_slug: str
     member_access: AccessLevel
+    most: AccessLevel  # that the credential allows, whatever the user may
 
     @property
     def access(self) -> AccessLevel:
-        """To everything in the tenant: admins have all, members what the tenant gives its members."""
+        """To everything in the tenant: admins have all, members what the tenant gives its members, keys no more."""
+        return self.own_access.at_most(self.most)
+
+    @property
+    def own_access(self) -> AccessLevel:
+        """The user's, with a key of any scope."""
         return AccessLevel.ADMIN if self.role is Role.ADMIN else self.member_access
+
+    @property
+    def scope(self) -> KeyScope:
+        return _SCOPE[self.most]
 
 
 def readable(viewer: Viewer) -> Scope:
@@ -38,27 +52,33 @@ def readable(viewer: Viewer) -> Scope:
 
 
 async def levels(viewer: Viewer, things: Sequence[Thing]) -> list[AccessLevel]:
-    """How far the viewer may go with each: the highest of what the role, the tenant and grants give."""
-    if viewer.access is AccessLevel.ADMIN or not things:
-        return [viewer.access] * len(things)
-    return [viewer.access.or_higher(level) for level in await grants.levels(viewer.user_id, things)]
+    """How far the viewer may go with each, and the credential allows."""
+    return [level.at_most(viewer.most) for level in await own_levels(viewer, things)]
+
+
+async def own_levels(viewer: Viewer, things: Sequence[Thing]) -> list[AccessLevel]:
+    """With a credential of any scope: the highest of what the role, the tenant and grants give."""
+    if viewer.own_access is AccessLevel.ADMIN or not things:
+        return [viewer.own_access] * len(things)
+    return [viewer.own_access.or_higher(level) for level in await grants.levels(viewer.user_id, things)]
 
 
 def require(viewer: Viewer, level: AccessLevel) -> None:
     """In the whole tenant: EDIT makes batches, ADMIN decides about people. Raises Forbidden."""
-    check(viewer.access, level)
+    check(viewer, viewer.own_access, level)
 
 
 async def require_on(viewer: Viewer, level: AccessLevel, things: Sequence[Thing]) -> None:
     """EDIT changes and adds to things, ADMIN deletes them and grants access to them. Raises Forbidden."""
-    for given in await levels(viewer, things):
-        check(given, level)
+    for own in await own_levels(viewer, things):
+        check(viewer, own, level)
 
 
-def check(given: AccessLevel, level: AccessLevel) -> None:
-    """Raises Forbidden where the level given is not enough."""
-    if not given.includes(level):
-        raise Forbidden(f"This needs {level} access; yours is {given}.", required=level.value)
+def check(viewer: Viewer, own: AccessLevel, level: AccessLevel) -> None:
+    """Raises Forbidden where the viewer's ``own`` level, or the scope of the key, is not enough."""
+    if not own.includes(level):
+        raise Forbidden(f"This needs {level} access; yours is {own}.", required=level.value)
+    require_scope(viewer, _SCOPE.get(level, KeyScope.READ))
 
 
 async def sees_people(viewer: Viewer) -> bool:
@@ -69,3 +89,30 @@ async def sees_people(viewer: Viewer) -> bool:
 def listed_grants(viewer: Viewer, level: AccessLevel) -> int | None:
     """Whose grants to a thing the viewer sees who has this level to it: None for everybody's, else the viewer's own."""
     return None if level is AccessLevel.ADMIN else viewer.user_id
+
+
+def require_scope(viewer: Viewer, scope: KeyScope) -> None:
+    """Raises Forbidden where the key allows less."""
+    if not viewer.scope.includes(scope):
+        raise Forbidden(
+            f"This needs a key of the scope {scope}; yours has {viewer.scope}.",
+            required=MOST[scope].value,
+            requiredScope=scope.value,
+        )
+
+
+def own_keys(viewer: Viewer) -> Whose:
+    return Whose(viewer.tenant_id, viewer.user_id)
+
+
+def readable_keys(viewer: Viewer) -> Whose:
+    """Admins see and manage the keys of everybody in the tenant, all others their own."""
+    return Whose(viewer.tenant_id) if viewer.access is AccessLevel.ADMIN else own_keys(viewer)
+
+
+def require_keys(viewer: Viewer, scope: KeyScope) -> None:
+    """To make or change a key of this scope: a READ key changes nothing, and none gives or takes more than it has.
+
+    A user's own access does not matter: a key allows its user no more than that. Raises Forbidden.
+    """
+    require_scope(viewer, max(scope, KeyScope.WRITE, key=list(KeyScope).index))

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from access.credentials import Attempt
 from access.policy import Viewer
 from graph import transport
 from graph.deadline import Deadline, End
@@ -56,9 +57,9 @@ class _Answer(NamedTuple):
 class GraphQLEndpoint:
     """An ASGI application.
 
-    ``authenticate`` is given the Authorization header, before anything else of the request is looked at, and raises
-    Unauthenticated; ``make_context`` makes ``info.context`` from the viewer; ``page`` answers browsers that open the
-    address, and needs no credential.
+    ``authenticate`` is given the Authorization header and where the request comes from, before anything else of it is
+    looked at, and raises Unauthenticated; ``make_context`` makes ``info.context`` from the viewer; ``page`` answers
+    browsers that open the address, and needs no credential.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class GraphQLEndpoint:
         introspection: bool,
         request_timeout_seconds: float,
         max_body_bytes: int,
-        authenticate: Callable[[str | None], Awaitable[Viewer]],
+        authenticate: Callable[[Attempt], Awaitable[Viewer]],
         make_context: Callable[[Viewer], Any],
         page: Callable[[requests.Request], Response],
     ) -> None:
@@ -119,7 +120,7 @@ class GraphQLEndpoint:
             raise bad_request(f"The answer can be {GRAPHQL_RESPONSE} or {JSON}.", 406)
         if request.method not in ("GET", "POST"):
             raise bad_request(f"{request.method} is not a method of GraphQL: use POST.", 405, allow="GET, POST")
-        viewer = await self._authenticate(request.header(b"authorization"))
+        viewer = await self._authenticate(_attempt(request))
         trace.key_id = viewer.key_id
         if request.method == "GET":
             deadline.listen(request.receive)
@@ -172,6 +173,16 @@ class GraphQLEndpoint:
 
 def _prefers_page(request: Request, accept: str | None) -> bool:
     return transport.accepted(accept, JSON, GRAPHQL_RESPONSE, HTML) == HTML and not request.has_parameter(b"query")
+
+
+def _attempt(request: Request) -> Attempt:
+    client = request.scope.get("client")
+    return Attempt(
+        request.header(b"authorization"),
+        address=client[0] if client else "",
+        agent=request.header(b"user-agent") or "",
+        path=request.scope["path"],
+    )
 
 
 def _check_allowed(operation: OperationDefinitionNode, method: str, size: int) -> None:

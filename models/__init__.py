@@ -1,18 +1,22 @@
 """The database: tables, migrations, filters, pages, and the errors of the domain. Imports nothing of ours."""
 
+from models.canaries import CanaryAlert, CanaryKey
 from models.file_state import FileState
 from models.grants import Grant
 from models.objects import Batch, Object
-from models.people import AccessLevel, ApiKey, Role, Tenant, User
+from models.people import AccessLevel, ApiKey, KeyScope, Role, Tenant, User
 from models.uploads import Deletion, Upload
 
 __all__ = [
     "AccessLevel",
     "ApiKey",
     "Batch",
+    "CanaryAlert",
+    "CanaryKey",
     "Deletion",
     "FileState",
     "Grant",
+    "KeyScope",
     "Object",
     "Role",
     "Tenant",

@@ -15,7 +15,8 @@ WaybillError
 ├── FileNotComplete       FILE_NOT_COMPLETE
 ├── StorageUnavailable    STORAGE_UNAVAILABLE
 └── Unavailable           UNAVAILABLE
-    └── TimedOut          TIMEOUT
+    ├── TimedOut          TIMEOUT
+    └── IssuerUnavailable ISSUER_UNAVAILABLE
 """
 
 from typing import ClassVar
@@ -69,7 +70,7 @@ class TooComplex(BadInput):
 
 
 class Unauthenticated(WaybillError):
-    """A valid API key is needed: send the header "Authorization: Bearer wb_..."."""
+    """A valid API key or token is needed: send the header "Authorization: Bearer wb_..."."""
 
     code = "UNAUTHENTICATED"
 
@@ -132,6 +133,12 @@ class TimedOut(Unavailable):
     """The request took too long and was stopped: ask for less at once. See what is there before you repeat a change."""
 
     code = "TIMEOUT"
+
+
+class IssuerUnavailable(Unavailable):
+    """The issuer of this token does not answer: try again in a moment. API keys work meanwhile."""
+
+    code = "ISSUER_UNAVAILABLE"
 
 
 class StorageUnavailable(WaybillError):

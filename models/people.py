@@ -38,6 +38,21 @@ class AccessLevel(StrEnum):
     def or_higher(self, other: "AccessLevel") -> "AccessLevel":
         return self if self.includes(other) else other
 
+    def at_most(self, other: "AccessLevel") -> "AccessLevel":
+        return other if self.includes(other) else self
+
+
+class KeyScope(StrEnum):
+    """How far a key lets its user go, each scope including the ones before."""
+
+    READ = "READ"
+    WRITE = "WRITE"
+    ADMIN = "ADMIN"
+
+    def includes(self, other: "KeyScope") -> bool:
+        order = list(KeyScope)
+        return order.index(self) >= order.index(other)
+
 
 class Tenant(Model):
     """Isolates users, batches, objects and keys. A revoked tenant's users cannot authenticate."""
@@ -65,6 +80,7 @@ class User(Model):
     )
     name = fields.CharField(max_length=128)
     role = fields.CharEnumField(Role, max_length=6, default=Role.MEMBER)
+    oidc_subject = fields.CharField(max_length=255, null=True)
     created_at = fields.DatetimeField(auto_now_add=True)
     revoked_at = fields.DatetimeField(null=True)
 
@@ -78,11 +94,17 @@ class User(Model):
             UniqueConstraint(("tenant", "id"), name="users_tenant_id_unique"),
             CheckConstraint("name <> ''", name="users_name_not_empty"),
             CheckConstraint("role IN ('ADMIN', 'MEMBER')", name="users_role_known"),
+            # One subject is one user, so that a token of the issuer never chooses between tenants.
+            UniqueConstraint(("oidc_subject",), name="users_oidc_subject_unique"),
+            CheckConstraint("oidc_subject <> ''", name="users_oidc_subject_not_empty"),
         )
 
 
 class ApiKey(Model):
-    """``wb_<public_id>_<secret>``; only the SHA-256 of the secret is kept."""
+    """``wb_<public_id>_<secret>``; only the SHA-256 of the secret is kept.
+
+    ``used_at`` is when it was last used, to the minute.
+    """
 
     id = fields.BigIntField(primary_key=True)
     tenant: fields.ForeignKeyRelation[Tenant] = fields.ForeignKeyField(
@@ -94,7 +116,10 @@ class ApiKey(Model):
     name = fields.CharField(max_length=128)
     public_id = fields.CharField(max_length=32)
     secret_sha256: Any = fields.BinaryField()
+    scope = fields.CharEnumField(KeyScope, max_length=5)
     created_at = fields.DatetimeField(auto_now_add=True)
+    expires_at = fields.DatetimeField(null=True)
+    used_at = fields.DatetimeField(null=True)
     revoked_at = fields.DatetimeField(null=True)
 
     tenant_id: int
@@ -107,21 +132,39 @@ class ApiKey(Model):
         constraints = (
             UniqueConstraint(("public_id",), name="api_keys_public_id_unique"),
             CheckConstraint("octet_length(secret_sha256) = 32", name="api_keys_secret_is_sha256"),
+            CheckConstraint("scope IN ('READ', 'WRITE', 'ADMIN')", name="api_keys_scope_known"),
         )
 
 
-async def holder_of_key(public_id: str) -> Row | None:
-    """What authenticating takes, in one statement; ``valid`` is false once key, user or tenant is revoked."""
-    rows = await database.fetch(
-        "SELECT k.secret_sha256, u.id AS user_id, u.name, u.role, t.id AS tenant_id, t.slug, t.member_access,"
-        " coalesce(k.revoked_at, u.revoked_at, t.revoked_at) IS NULL AS valid"
-        " FROM api_keys k JOIN users u ON u.id = k.user_id JOIN tenants t ON t.id = k.tenant_id WHERE k.public_id = $1",
-        public_id,
-    )
+async def with_id(tenant_id: int, user_id: int) -> Row | None:
+    """What a viewer is made of: a user who may authenticate, with the tenant."""
+    return await _one(f"{_VIEWER} WHERE u.id = $2 AND u.tenant_id = $1 AND {_VALID}", tenant_id, user_id)
+
+
+async def with_oidc_subject(subject: str) -> Row | None:
+    """The same by the name that the OIDC issuer has for the user."""
+    return await _one(f"{_VIEWER} WHERE u.oidc_subject = $1 AND {_VALID}", subject)
+
+
+_VIEWER = (
+    "SELECT u.id AS user_id, u.name, u.role, t.id AS tenant_id, t.slug, t.member_access"
+    " FROM users u JOIN tenants t ON t.id = u.tenant_id"
+)
+_VALID = "u.revoked_at IS NULL AND t.revoked_at IS NULL"
+
+
+async def _one(sql: str, *arguments: object) -> Row | None:
+    rows = await database.fetch(sql, *arguments)
     return rows[0] if rows else None
 
 
 _USER = "u.id, u.name, u.role, u.created_at, u.revoked_at"
+
+
+async def named(tenant_id: int, name: str) -> Row | None:
+    return await _one(
+        f"SELECT {_USER} FROM users u WHERE u.tenant_id = $1 AND u.name = $2 AND u.revoked_at IS NULL", tenant_id, name
+    )
 
 
 async def some_users(tenant_id: int, user_ids: Sequence[int]) -> Sequence[Row]:

@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Route
 
-from access.credentials import authenticate
+from access.credentials import Attempt, Authenticator
 from access.policy import Viewer
 from graph.context import S3, Context, InputLimits
 from graph.endpoint import GraphQLEndpoint
@@ -21,6 +21,7 @@ from models.trace import current
 from storage.client import Config, connected
 from storage.signing import Credentials
 from storage.urls import signing
+from waybill import door
 from waybill.graphiql import GraphiqlAssets, graphiql_page
 from waybill.health import healthz, readyz
 from waybill.logs import RequestLog
@@ -60,6 +61,10 @@ def create_app(
     )
 
     s3: S3 | None = None
+    authenticator = Authenticator()  # lets keys in; the lifespan's does all that the settings say
+
+    async def authenticate(attempt: Attempt) -> Viewer:
+        return await authenticator(attempt)
 
     def make_context(viewer: Viewer) -> Context:
         if (trace := current.get()) is not None:
@@ -87,9 +92,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        nonlocal s3
+        nonlocal s3, authenticator
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(database.connected(database_config(settings), everywhere=True))
+            authenticator = await stack.enter_async_context(door.opened(settings))
             app.state.storage = None
             if settings.s3_buckets:
                 storage = await stack.enter_async_context(connected(storage_config(settings, s3_credentials)))

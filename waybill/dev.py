@@ -29,6 +29,7 @@ from waybill.app import create_app
 from waybill.server import UVICORN
 from waybill.settings import Settings
 from waybill.shared_server import SharedServer
+from waybill.token_secret import with_token_secret
 
 TENANT = "main"
 USER = "admin"
@@ -71,6 +72,7 @@ def run(data_dir: Path, settings: Settings) -> None:
                 storage = files.enter_context(seaweedfs.Server(data_dir, origins=_origins(settings)))
                 settings, s3_credentials = with_files(settings, storage), storage.credentials
                 servers.append(storage)
+            settings = with_token_secret(settings, data_dir)
             key = runner.run(prepare(server.url, data_dir / "api-key"))
             app = _app(settings, key, s3_credentials, loopback=ipaddress.ip_address(address).is_loopback)
             runner.run(_serve(app, listener, servers, lambda: _welcome(settings, key, data_dir)))
@@ -119,7 +121,7 @@ async def prepare(url: str, key_file: Path) -> str:
     async with database.connected(database.config(url, max_connections=2)):
         key = key_file.read_text().strip() if key_file.exists() else ""  # noqa: ASYNC240 - before anything is served
         try:
-            await credentials.authenticate(f"Bearer {key}")
+            await credentials.Authenticator()(credentials.Attempt(f"Bearer {key}"))
         except Unauthenticated:
             key = await _new_key(key_file)
             _write_secret(key_file, key + "\n")

@@ -20,6 +20,7 @@ from models.trace import RequestTrace, current
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", "color_message"}
 _SECRETS = (  # what to look for first, in lower case, because expressions take twenty times as long
     ("wb_", re.compile(r"(wb_[0-9a-z]+_)[0-9a-z_-]+", re.IGNORECASE), r"\1***"),
+    ("eyj", re.compile(r"(?<![\w-])(eyJ[\w-]*\.)[\w-]+\.[\w-]*"), r"\1***"),  # a JSON Web Token
     ("bearer", re.compile(r"(bearer\s+)(?!wb_)[^\s\"',}\\]+", re.IGNORECASE), r"\1***"),
     (
         "://",

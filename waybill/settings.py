@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.config import Config
 from starlette.datastructures import CommaSeparatedStrings, Secret
@@ -20,6 +21,8 @@ def _setting(default: Any, text: str) -> Any:
 
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _MOST = {
     "max_objects_per_call": MAX_ROWS_PER_CALL,
@@ -50,6 +53,14 @@ class Settings:
     s3_public_endpoint: str = _setting("", "URL of S3 for clients, in presigned URLs; without it the same")
     s3_path_style: bool = _setting(False, "the bucket is in the path of URLs instead of the host name")
     s3_sse: str = _setting("", "encryption that uploads ask for: `AES256` or `aws:kms`")
+    token_secret: Secret = _setting(
+        Secret(""), "signs the tokens of `waybill token`: 32 characters or more, the same for every process"
+    )
+    oidc_issuer: str = _setting("", "OpenID Connect issuer whose tokens are let in: its URL, exactly as in their `iss`")
+    oidc_audience: str = _setting("", "what their `aud` must be or hold")
+    oidc_claim: str = _setting("sub", "their claim that is a user's OIDC subject; not one that users choose themselves")
+    canary_webhook_url: Secret = _setting(Secret(""), "is told by `POST` who used a canary key")
+    canary_webhook_secret: Secret = _setting(Secret(""), "signs what it is told: 16 characters or more")
     cors_origins: CommaSeparatedStrings = _setting(
         CommaSeparatedStrings(()), "web origins that may call the API, comma separated"
     )
@@ -99,8 +110,21 @@ class Settings:
                     Endpoint.of(url, "bucket", region=self.s3_region, path_style=self.s3_path_style)
                 except ValueError as error:
                     raise ValueError(f"WAYBILL_{name.upper()}: {error}") from error
+        self._check_credentials()
         if self.s3_sse not in ("", "AES256", "aws:kms"):
             raise ValueError(f"WAYBILL_S3_SSE is {self.s3_sse!r}; it must be AES256 or aws:kms")
+
+    def _check_credentials(self) -> None:
+        if 0 < len(str(self.token_secret)) < 32:
+            raise ValueError("WAYBILL_TOKEN_SECRET must have 32 characters or more")
+        if self.oidc_issuer:
+            _check_url("WAYBILL_OIDC_ISSUER", self.oidc_issuer)
+            if not self.oidc_audience or not self.oidc_claim:
+                raise ValueError("WAYBILL_OIDC_ISSUER needs WAYBILL_OIDC_AUDIENCE and WAYBILL_OIDC_CLAIM")
+        if url := str(self.canary_webhook_url):
+            _check_url("WAYBILL_CANARY_WEBHOOK_URL", url)
+        if (url or str(self.canary_webhook_secret)) and len(str(self.canary_webhook_secret)) < 16:
+            raise ValueError("WAYBILL_CANARY_WEBHOOK_SECRET must have 16 characters or more")
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -110,3 +134,14 @@ class Settings:
         # A default is cast like the rest, and a Secret made of a Secret prints as neither.
         defaults = {field.name: str(field.default) for field in dataclasses.fields(cls)}
         return cls(**{name: config(name.upper(), cast=kinds[name], default=defaults[name]) for name in kinds})
+
+
+def _check_url(variable: str, text: str) -> None:
+    """Raises ValueError unless nobody on the way can read or change what is said there."""
+    try:
+        url = urlsplit(text)
+        secure = url.scheme == "https" or (url.scheme == "http" and url.hostname in _LOOPBACK)
+    except ValueError:
+        secure = False
+    if not secure or not url.hostname:
+        raise ValueError(f"{variable} must be a URL that begins with https:// (or http:// on this machine)")

@@ -9,6 +9,7 @@ from graph.mutations.create_uploads import CreateUploads
 from graph.mutations.delete_batch import DeleteBatch
 from graph.mutations.delete_objects import DeleteObjects
 from graph.mutations.grant_access import GrantAccess
+from graph.mutations.keys import CreateKey, RevokeKey, RotateKey
 from graph.mutations.people import People
 from graph.mutations.revoke_access import RevokeAccess
 from graph.mutations.update_object_data import UpdateObjectData
@@ -26,5 +27,8 @@ class Mutation(
     GrantAccess,
     RevokeAccess,
     People,
+    CreateKey,
+    RotateKey,
+    RevokeKey,
 ):
     pass

@@ -5,7 +5,8 @@ import strawberry
 from access.policy import require
 from graph.context import Info
 from graph.types.node import parse_global_id
-from graph.types.people import Tenant, User
+from graph.types.people import User
+from graph.types.viewer import Tenant
 from models import AccessLevel, Role, people
 from models.errors import BadInput, NotFound
 

@@ -1,9 +1,11 @@
 import strawberry
 
+import models.keys
 from access import policy
 from graph.context import Context, Info
 from graph.types.files import Upload
 from graph.types.grants import Grant
+from graph.types.keys import Key
 from graph.types.node import Node, parse_global_id
 from graph.types.objects import Batch, Object
 from graph.types.people import User
@@ -58,8 +60,9 @@ async def _of_type(context: Context, type_name: str, keys: list[int]) -> list[tu
             return [(row["id"], Object.of(row)) for row in objects.rows]
         case "Upload":
             rows = await files.find(context.scope, keys)
-            levels = await policy.levels(context.viewer, [Thing(row["batch_pk"], row["object_pk"]) for row in rows])
-            return [(row["file_pk"], _upload(row, level)) for row, level in zip(rows, levels, strict=True)]
+            things = [Thing(row["batch_pk"], row["object_pk"]) for row in rows]
+            levels = await policy.own_levels(context.viewer, things)
+            return [(row["file_pk"], _upload(context, row, own)) for row, own in zip(rows, levels, strict=True)]
         case "Grant":
             rows = await grants.some(context.viewer.tenant_id, keys)
             levels = await policy.levels(context.viewer, [Thing(row["batch_pk"], row["object_pk"]) for row in rows])
@@ -68,16 +71,19 @@ async def _of_type(context: Context, type_name: str, keys: list[int]) -> list[tu
                 for row, level in zip(rows, levels, strict=True)
                 if policy.listed_grants(context.viewer, level) in (None, row["user_id"])
             ]
+        case "Key":
+            whose = policy.readable_keys(context.viewer)
+            return [(row["id"], Key.of(row)) for row in await models.keys.some(whose, keys)]
         case "User":
             return [(row["id"], User.of(row)) for row in await context.users.load_many(keys) if row]
         case _:
             return []
 
 
-def _upload(row: Row, level: AccessLevel) -> Upload | Forbidden:
+def _upload(context: Context, row: Row, own: AccessLevel) -> Upload | Forbidden:
     """It is leave to write, and so not for everybody who may read the object."""
     try:
-        policy.check(level, AccessLevel.EDIT)
+        policy.check(context.viewer, own, AccessLevel.EDIT)
     except Forbidden as error:
         return error
     return Upload.of(row)

@@ -1,7 +1,8 @@
 import strawberry
 
 from graph.context import Info
-from graph.types.people import Tenant, User, Viewer
+from graph.types.people import User
+from graph.types.viewer import Tenant, Viewer
 
 
 @strawberry.type
@@ -13,4 +14,5 @@ class ViewerQuery:
             user=User.of(await info.context.users.load(viewer.user_id)),
             tenant=Tenant(slug=viewer.tenant_slug, member_access=viewer.member_access),
             access=viewer.access,
+            scope=viewer.scope,
         )

@@ -1,4 +1,4 @@
-"""User, Tenant and Viewer."""
+"""User."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -54,16 +54,3 @@ class User(Node):
         if self.pk != info.context.viewer.user_id:
             require(info.context.viewer, AccessLevel.ADMIN)
         return await grants_of(info, self.pk, first, after, last, before)
-
-
-@strawberry.type(description="Isolates users, batches, objects and keys from those of others.")
-class Tenant:
-    slug: str = strawberry.field(description="The tenant's name in addresses and commands.")
-    member_access: AccessLevel = strawberry.field(description="What members may do with everything in the tenant.")
-
-
-@strawberry.type(description="Whoever sent this request.")
-class Viewer:
-    user: User = strawberry.field(description="The user whose key it was.")
-    tenant: Tenant = strawberry.field(description="The tenant of the user.")
-    access: AccessLevel = strawberry.field(description="What the user may do with everything in the tenant.")

@@ -9,7 +9,7 @@ from models.people import AccessLevel
 
 
 class Migration(migrations.Migration):
-    dependencies = [("models", "0002_files")]
+    dependencies = [("models", "0003_credentials")]
 
     operations = [
         ops.CreateModel(

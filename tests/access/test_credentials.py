@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -70,6 +70,14 @@ async def test_revoked_key_user_or_tenant_is_refused_at_once(admin: Caller, revo
     }[revoked]
     await rows.update(revoked_at=datetime.now(UTC))
     refused = await post(admin.http, f"Bearer {admin.key}")
+    assert without_request_id(refused) == without_request_id(await post(admin.http, None))
+
+
+async def test_key_that_is_over_is_refused(admin: Caller) -> None:
+    key = await create_key(admin.user, "short", lifetime=timedelta(hours=1))
+    assert (await post(admin.http, f"Bearer {key}")).status_code == 200
+    await ApiKey.filter(public_id=key.split("_")[1]).update(expires_at=datetime.now(UTC))
+    refused = await post(admin.http, f"Bearer {key}")
     assert without_request_id(refused) == without_request_id(await post(admin.http, None))
 
 

@@ -9,6 +9,7 @@ import orjson
 import pytest
 from starlette.types import Message
 
+from access.credentials import Attempt
 from graph.deadline import Deadline, End
 from tests.graph.tiny import Tiny, code, threads
 
@@ -55,7 +56,7 @@ async def test_request_that_takes_too_long_is_stopped_and_told_so() -> None:
 
 
 async def test_slow_authentication_counts_too() -> None:
-    async def slow(_: str | None) -> Any:
+    async def slow(_: Attempt) -> Any:
         await asyncio.sleep(30)
 
     answer = await Tiny(timeout_seconds=0.05, authenticate=slow).query("{ hello }")

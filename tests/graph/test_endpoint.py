@@ -12,6 +12,7 @@ from graphql import get_introspection_query
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from access.credentials import Attempt
 from access.policy import Viewer
 from graph import transport
 from tests.graph.tiny import VIEWER, Tiny, code, message, only_with_key, schema
@@ -262,7 +263,7 @@ async def test_large_bodies_wait_for_room_of_their_tenants_and_of_all() -> None:
     """Room is for two of the largest (here 2 MB), one tenant's half of it."""
     tenants = iter(range(1_000))
 
-    async def anybody(_: str | None) -> Viewer:
+    async def anybody(_: Attempt) -> Viewer:
         return dataclasses.replace(VIEWER, tenant_id=next(tenants))
 
     async def most_at_once(endpoint: Tiny, size: int) -> int:

@@ -18,8 +18,8 @@ CALLS: dict[str, tuple[str, str]] = {
         "query($batch: ID!, $object: ID!, $user: ID!) { nodes(ids: [$batch, $object, $user]) { id } }",
         NOT_FOUND,
     ),
-    "Query.viewer": ("{ viewer { user { id name } tenant { slug } access } }", NOTHING),
     "Query.users": ("{ users { nodes { name grants { nodes { level } } } } }", "own"),
+    "Query.viewer": ("{ viewer { user { id name } tenant { slug } access keys { nodes { keyId } } } }", NOTHING),
     "Query.batch": ('{ batch(batchId: "b") { id } }', NOT_FOUND),
     "Query.batches": ("{ batches { totalCount nodes { batchId objects { nodes { objectId } } } } }", NOTHING),
     "Query.object": ('{ object(objectId: "o") { id } }', NOT_FOUND),
@@ -64,6 +64,12 @@ CALLS: dict[str, tuple[str, str]] = {
     ),
     "Mutation.revokeUser": ("mutation($user: ID!) { revokeUser(input: {userId: $user}) { user { name } } }", NOT_FOUND),
     "Mutation.updateTenant": ("mutation { updateTenant(input: {memberAccess: VIEW}) { tenant { slug } } }", ADMINS),
+    "Mutation.createKey": (
+        'mutation($name: String!) { createKey(input: {name: "k", scope: READ, userName: $name}) { secret } }',
+        NOT_FOUND,
+    ),
+    "Mutation.rotateKey": ("mutation($key: String!) { rotateKey(input: {keyId: $key}) { secret } }", NOT_FOUND),
+    "Mutation.revokeKey": ("mutation($key: String!) { revokeKey(input: {keyId: $key}) { key { id } } }", NOT_FOUND),
     "Mutation.deleteBatch": (
         'mutation { deleteBatch(input: {batchId: "b", cascade: true}) { deletedBatchId } }',
         NOT_FOUND,
@@ -92,6 +98,7 @@ async def test_outsider_sees_and_changes_nothing(admin: Caller, new_caller: NewC
     before = await contents(admin)
     query, expected = CALLS[field]
     variables = {"batch": ids["batch"]["id"], "object": ids["object"]["id"], "user": ids["viewer"]["user"]["id"]}
+    variables |= {"name": admin.user.name, "key": admin.key.split("_")[1]}
     named = {name: value for name, value in variables.items() if f"${name}:" in query}
     response = await outsider.post(query, **named)
     answer = response.json()

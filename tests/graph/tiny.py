@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from strawberry.schema.config import StrawberryConfig
 
+from access.credentials import Attempt
 from access.policy import Viewer
 from graph.coercion import build_inputs
 from graph.endpoint import GraphQLEndpoint
@@ -26,7 +27,7 @@ from models.errors import NotFound, Unauthenticated, Unavailable
 from models.trace import current
 from waybill.logs import RequestLog
 
-VIEWER = Viewer("0123456789abcdef", 1, "someone", Role.ADMIN, 1, "tenant", AccessLevel.NONE)
+VIEWER = Viewer("0123456789abcdef", 1, "someone", Role.ADMIN, 1, "tenant", AccessLevel.NONE, AccessLevel.ADMIN)
 
 
 def parse_thread(value: object) -> str:
@@ -168,17 +169,17 @@ schema = strawberry.Schema(Query, Mutation, Subscription, config=config)
 build_inputs(schema)
 
 
-async def anyone(_: str | None) -> Viewer:
+async def anyone(_: Attempt) -> Viewer:
     return VIEWER
 
 
-async def only_with_key(authorization: str | None) -> Viewer:
-    if authorization != "Bearer key":
+async def only_with_key(attempt: Attempt) -> Viewer:
+    if attempt.authorization != "Bearer key":
         raise Unauthenticated
     return VIEWER
 
 
-async def without_database(_: str | None) -> Viewer:
+async def without_database(_: Attempt) -> Viewer:
     raise ConnectionRefusedError("10.0.0.1:5432")
 
 
@@ -193,7 +194,7 @@ class Tiny:
         introspection: bool = True,
         timeout_seconds: float = 60,
         max_body_bytes: int = 1_000_000,
-        authenticate: Callable[[str | None], Awaitable[Viewer]] = anyone,
+        authenticate: Callable[[Attempt], Awaitable[Viewer]] = anyone,
     ) -> None:
         self.ended: list[str] = []
         self.endpoint = GraphQLEndpoint(

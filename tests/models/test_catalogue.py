@@ -27,6 +27,8 @@ GENERATED = (
     "api_keys",
     "deletions",
     "grants",
+    "canary_keys",
+    "canary_alerts",
 )  # tables whose key the database makes; the others' are models/ids.py's
 
 # What models cannot say (migrations/_pairs.py, migrations/_uploads.py).
@@ -163,7 +165,7 @@ async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None
         (table_of(model), str(field.source_field))
         for model in MODELS
         for field in model._meta.fields_map.values()
-        if isinstance(field, ForeignKeyFieldInstance) and field.related_model is not models.Tenant
+        if isinstance(field, ForeignKeyFieldInstance) and field.related_model not in (models.Tenant, models.CanaryKey)
     }
     declared = await of_catalogue(
         "SELECT (relname::text, substring(pg_get_constraintdef(c.oid) FROM 'FOREIGN KEY .tenant_id, ([^)]+)')), conname"
@@ -175,6 +177,7 @@ async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None
         ("objects", "batch_pk"),
         ("uploads", "object_pk"),
         ("users", None),
+        ("canary_alerts", None),
     }
 
 
@@ -253,7 +256,7 @@ async def test_migrations_say_what_the_models_say() -> None:
 
 TENANT = "INSERT INTO tenants (id, slug, member_access, created_at) VALUES"
 USER = "INSERT INTO users (id, tenant_id, name, role, created_at) VALUES"
-KEY = "INSERT INTO api_keys (id, tenant_id, user_id, name, public_id, secret_sha256, created_at) VALUES"
+KEY = "INSERT INTO api_keys (id, tenant_id, user_id, name, public_id, secret_sha256, scope, created_at) VALUES"
 BATCH = "INSERT INTO batches (id, tenant_id, batch_id, created_by_id) VALUES"
 OBJECT = "INSERT INTO objects (id, tenant_id, batch_pk, object_id, data, updated_at) VALUES"
 PAIR = "INSERT INTO object_pairs (tenant_id, batch_pk, object_pk, key, value) VALUES"
@@ -263,17 +266,24 @@ UPLOAD = (
 )
 GRANT = "INSERT INTO grants (id, tenant_id, user_id, batch_pk, object_pk, level, granted_by_id, created_at) VALUES"
 DELETION = "INSERT INTO deletions (id, bucket, key, due_at, until_at, attempts) VALUES"
+CANARY = "INSERT INTO canary_keys (id, public_id, note, created_at) VALUES"
+ALERT = "INSERT INTO canary_alerts (id, canary_id, seen_at, address, agent, path) VALUES"
+DELETION = "INSERT INTO deletions (id, bucket, key, due_at, attempts) VALUES"
 ROWS = [
     "TRUNCATE tenants CASCADE",
     f"{TENANT} (1, 'one', 'NONE', now()), (2, 'two', 'EDIT', now())",
     f"{USER} (10, 1, 'ada', 'ADMIN', now()), (20, 2, 'bob', 'MEMBER', now())",
-    f"{KEY} (100, 1, 10, 'laptop', 'public', sha256('secret'), now())",
+    f"{KEY} (100, 1, 10, 'laptop', 'public', sha256('secret'), 'ADMIN', now())",
     f"{BATCH} (1000, 1, 'b', 10), (2000, 2, 'b', 20)",
     OBJECT + """ (1001, 1, 1000, 'o', '[{"key": "k", "value": "v"}]', now())""",
     OBJECT + " (2001, 2, 2000, 'o', '[]', now())",
     f"{UPLOAD} (5000, 1, 1001, 'bucket', 'key', 'a', 'text/plain', 0, 'PENDING', true, now())",
     f"{DELETION} (1, 'bucket', 'key', now(), now(), 0)",
     f"{GRANT} (7000, 1, 10, 1000, null, 'VIEW', 10, now()), (7001, 1, 10, 1000, 1001, 'VIEW', 10, now())",
+    f"{DELETION} (1, 'bucket', 'key', now(), 0)",
+    "TRUNCATE canary_keys CASCADE",
+    f"{CANARY} (1, 'public', '', now())",
+    f"{ALERT} (1, 1, now(), '', '', '')",
 ]
 REFUSED = [
     ("tenants_pkey", f"{TENANT} (1, 'three', 'NONE', now())"),
@@ -290,10 +300,11 @@ REFUSED = [
     ("users_role_known", "UPDATE users SET role = 'OWNER'"),
     ("users_tenant_id_fkey", f"{USER} (11, 3, 'ada', 'ADMIN', now())"),
     ("users_tenant_id_fkey", "DELETE FROM tenants WHERE id = 2"),
-    ("api_keys_pkey", f"{KEY} (100, 1, 10, '', 'other', sha256(''), now())"),
-    ("api_keys_public_id_unique", f"{KEY} (101, 1, 10, '', 'public', sha256(''), now())"),
+    ("api_keys_pkey", f"{KEY} (100, 1, 10, '', 'other', sha256(''), 'READ', now())"),
+    ("api_keys_public_id_unique", f"{KEY} (101, 1, 10, '', 'public', sha256(''), 'READ', now())"),
     ("api_keys_secret_is_sha256", "UPDATE api_keys SET secret_sha256 = 'secret'"),
-    ("api_keys_user_fkey", f"{KEY} (101, 1, 20, '', 'other', sha256(''), now())"),
+    ("api_keys_user_fkey", f"{KEY} (101, 1, 20, '', 'other', sha256(''), 'READ', now())"),
+    ("api_keys_scope_known", "UPDATE api_keys SET scope = 'ALL'"),
     ("api_keys_user_fkey", "UPDATE api_keys SET tenant_id = 2"),
     ("api_keys_user_fkey", "UPDATE users SET tenant_id = 2 WHERE id = 10"),
     ("batches_pkey", f"{BATCH} (1000, 2, 'other', 20)"),
@@ -330,6 +341,14 @@ REFUSED = [
     ("grants_batch_fkey", f"{GRANT} (7002, 1, 10, 2000, null, 'VIEW', 10, now())"),
     ("grants_object_fkey", f"{GRANT} (7002, 1, 10, 1000, 2001, 'VIEW', 10, now())"),
     ("deletions_pkey", f"{DELETION} (1, 'bucket', 'other', now(), now(), 0)"),
+    ("users_oidc_subject_unique", "UPDATE users SET oidc_subject = 'one'"),
+    ("users_oidc_subject_not_empty", "UPDATE users SET oidc_subject = ''"),
+    ("canary_keys_pkey", f"{CANARY} (1, 'other', '', now())"),
+    ("canary_keys_public_id_unique", f"{CANARY} (2, 'public', '', now())"),
+    ("canary_alerts_pkey", f"{ALERT} (1, 1, now(), '', '', '')"),
+    ("canary_alerts_canary_id_fkey", f"{ALERT} (2, 2, now(), '', '', '')"),
+    ("canary_alerts_canary_id_fkey", "DELETE FROM canary_keys"),
+    ("deletions_pkey", f"{DELETION} (1, 'bucket', 'other', now(), 0)"),
 ]  # fmt: skip
 # (tenant, id) cannot be violated while id alone is unique: it is there to be referenced.
 ONLY_REFERENCED = {"users_tenant_id_unique", "batches_tenant_id_unique", "objects_tenant_id_unique"}

@@ -8,11 +8,11 @@ import asyncpg
 import pytest
 from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 
-from models import Tenant, User, database, writes
+from models import Tenant, User, database, keys, writes
 from tests.conftest import new_database
 from tests.models.conftest import until
 
-ALL = ["0001_initial", "0002_files", "0005_grants"]
+ALL = ["0001_initial", "0002_files", "0003_credentials", "0005_grants"]
 NOTES = {"tortoise_migrations", "tortoise_migrations_id_seq", "tortoise_migrations_pkey", "uid_tortoise_mi_app_3803a5"}
 
 
@@ -53,6 +53,28 @@ async def test_empty_database_gets_all_migrations_once(empty_url: str) -> None:
     assert await database.migrate(empty_url) == []
     assert await things(empty_url) == before
     assert await keeps_objects(empty_url)
+
+
+async def test_keys_that_were_there_may_what_they_might_before(empty_url: str) -> None:
+    await database.migrate(empty_url)
+    async with database.connected(database.config(empty_url)), database.transaction() as client:
+        executor = MigrationExecutor(client, database._APPS)
+        await executor.migrate([MigrationTarget("models", "0002_files")], direction="backward")
+        await database.fetch(
+            "INSERT INTO tenants (id, slug, member_access, created_at) VALUES (1, 'one', 'NONE', now())"
+        )
+        await database.fetch(
+            "INSERT INTO users (id, tenant_id, name, role, created_at) VALUES (1, 1, 'ada', 'ADMIN', now())"
+        )
+        await database.fetch(
+            "INSERT INTO api_keys (tenant_id, user_id, name, public_id, secret_sha256, created_at)"
+            " VALUES (1, 1, '', 'public', sha256(''), now())"
+        )
+    assert await database.migrate(empty_url) == ALL[2:]
+    async with database.connected(database.config(empty_url)):
+        row = await keys.holder("public")
+        assert row is not None
+        assert (row["scope"], row["valid"]) == ("ADMIN", True)
 
 
 async def test_of_five_that_migrate_at_once_one_does_it(empty_url: str) -> None:

@@ -202,6 +202,14 @@ def test_commands_use_the_running_database_and_leave_it_running(directory: Path)
         assert service.batches() == []
 
 
+def test_token_of_the_command_opens_the_door(directory: Path) -> None:
+    with dev(directory) as service:
+        token = run("token", "admin", "--data-dir", directory).stdout.strip()
+        answer = service.post("{ viewer { user { name } } }", key=token)
+        assert answer.json() == {"data": {"viewer": {"user": {"name": "admin"}}}}
+    assert stat.S_IMODE((directory / "token-secret").stat().st_mode) == 0o600
+
+
 def test_lost_or_revoked_key_is_replaced(directory: Path) -> None:
     with dev(directory) as first:
         run("key", "revoke", first.key, "--data-dir", directory)

@@ -138,6 +138,14 @@ def test_only_the_origins_of_the_setting_may_call(narrow: str, service_url: str,
         ("S3_ENDPOINT", "localhost:8333"),
         ("S3_PUBLIC_ENDPOINT", "ftp://files.example"),
         ("S3_SSE", "aes256"),
+        ("TOKEN_SECRET", "x" * 31),
+        ("OIDC_ISSUER", "issuer.example"),
+        ("OIDC_ISSUER", "http://issuer.example"),
+        ("OIDC_ISSUER", "https://issuer.example"),  # without an audience
+        ("CANARY_WEBHOOK_URL", "ftp://hooks.example"),
+        ("CANARY_WEBHOOK_URL", "http://127.0.0.1@hooks.example/"),
+        ("CANARY_WEBHOOK_URL", "https://[hooks.example/"),
+        ("CANARY_WEBHOOK_SECRET", "x" * 15),
     ],
 )
 def test_value_that_cannot_be_is_refused_by_name(name: str, value: str) -> None:
@@ -146,6 +154,8 @@ def test_value_that_cannot_be_is_refused_by_name(name: str, value: str) -> None:
 
 
 def test_secret_does_not_print() -> None:
-    settings = Settings.read({"WAYBILL_DATABASE_URL": "postgresql://u:hunter2@h/d"})
+    hooks = {"WAYBILL_CANARY_WEBHOOK_URL": "https://h.example/hunter2", "WAYBILL_CANARY_WEBHOOK_SECRET": "hunter2" * 5}
+    given = {"WAYBILL_DATABASE_URL": "postgresql://u:hunter2@h/d", "WAYBILL_TOKEN_SECRET": "hunter2" * 5} | hooks
+    settings = Settings.read(given)
     assert "hunter2" not in repr(settings)
     assert "hunter2" in str(settings.database_url)

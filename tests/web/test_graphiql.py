@@ -156,7 +156,7 @@ async def test_without_a_key_the_page_says_what_is_missing(stranger: Visit) -> N
     assert await stranger.headers() == {"Authorization": "Bearer <your key>"}
     answer = await stranger.answer()
     assert answer["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
-    await expect(stranger.page.locator(".graphiql-response")).to_contain_text("A valid API key is needed")
+    await expect(stranger.page.locator(".graphiql-response")).to_contain_text("A valid API key or token is needed")
 
 
 async def test_a_typed_key_serves_every_tab_and_the_documentation(stranger: Visit, airports: Caller) -> None:

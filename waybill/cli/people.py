@@ -1,4 +1,4 @@
-"""Tenants, users and keys. These commands work on the database itself, an empty one too."""
+"""Tenants and users. These commands work on the database itself, an empty one too."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,10 +9,10 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tortoise.exceptions import IntegrityError, ValidationError
 
-from access.credentials import create_key
-from models import AccessLevel, ApiKey, Role, Tenant, User, database, people
+from models import AccessLevel, Role, Tenant, User, database, people
 from models.errors import AlreadyExists, BadInput, NotFound
 from waybill.cli.data_dir import data_dir_option
 from waybill.cli.database import chosen_database
@@ -90,16 +90,18 @@ def user() -> None:
 @click.option(
     "--role", type=click.Choice(list(Role)), default=Role.MEMBER, show_default=True, help="ADMIN may do everything."
 )
-def create_user(data_dir: Path, tenant: str, name: str, role: Role) -> None:
+@click.option("--oidc-subject", help="What the OIDC issuer calls the user, by the claim WAYBILL_OIDC_CLAIM.")
+def create_user(data_dir: Path, tenant: str, name: str, role: Role, oidc_subject: str | None) -> None:
     """Make a user in a tenant."""
 
     async def work() -> None:
         if not name or len(name) > 128:
             raise BadInput("a user's name has 1 to 128 characters")
+        subject = _subject(oidc_subject)
         try:
-            await User.create(tenant=await _tenant(tenant), name=name, role=role)
-        except IntegrityError:
-            raise AlreadyExists(f'there is a user "{name}" in "{tenant}" already') from None
+            await User.create(tenant=await _tenant(tenant), name=name, role=role, oidc_subject=subject)
+        except IntegrityError as error:
+            raise _taken(error, f'there is a user "{name}" in "{tenant}" already') from None
 
     _run(data_dir, work)
     click.echo(f"user {name} made; next: waybill key create {tenant} {name}")
@@ -113,9 +115,30 @@ def list_users(data_dir: Path, tenant: str) -> None:
 
     async def work() -> Sequence[tuple[Any, ...]]:
         found = User.filter(tenant=await _tenant(tenant)).order_by("name")
-        return await found.values_list("name", "role", "created_at", "revoked_at")
+        return await found.values_list("name", "role", "oidc_subject", "created_at", "revoked_at")
 
-    _print(("user", "role", "made", "revoked"), _run(data_dir, work))
+    _print(("user", "role", "OIDC subject", "made", "revoked"), _run(data_dir, work))
+
+
+@user.command("set")
+@data_dir_option
+@click.argument("tenant")
+@click.argument("name")
+@click.option("--oidc-subject", required=True, help="What the OIDC issuer calls the user; empty: nothing any more.")
+def set_user(data_dir: Path, tenant: str, name: str, oidc_subject: str) -> None:
+    """Change a user. A subject belongs to one user of one tenant."""
+
+    async def work() -> None:
+        subject = _subject(oidc_subject)
+        try:
+            changed = await User.filter(tenant=await _tenant(tenant), name=name).update(oidc_subject=subject)
+        except IntegrityError as error:
+            raise _taken(error, f'there is a user "{name}" in "{tenant}" already') from None
+        if not changed:
+            raise NotFound(f'there is no user "{name}" in "{tenant}"')
+
+    _run(data_dir, work)
+    click.echo(f"user {name} changed")
 
 
 @user.command("revoke")
@@ -135,53 +158,6 @@ def revoke_user(data_dir: Path, tenant: str, name: str) -> None:
     click.echo(f"user {name} revoked")
 
 
-@click.group()
-def key() -> None:
-    """API keys are what users authenticate with."""
-
-
-@key.command("create")
-@data_dir_option
-@click.argument("tenant")
-@click.argument("user")
-@click.option("--name", default="key", show_default=True, help="What it is for.")
-def create_api_key(data_dir: Path, tenant: str, user: str, name: str) -> None:
-    """Make a key of a user and print it. It cannot be shown again."""
-
-    async def work() -> str:
-        if not name or len(name) > 128:
-            raise BadInput("a key's name has 1 to 128 characters")
-        found = await User.get_or_none(tenant__slug=tenant, name=user)
-        if found is None:
-            raise NotFound(f'there is no user "{user}" in "{tenant}"')
-        return await create_key(found, name)
-
-    click.echo(_run(data_dir, work))
-
-
-@key.command("list")
-@data_dir_option
-@click.argument("tenant")
-def list_keys(data_dir: Path, tenant: str) -> None:
-    """List the keys of a tenant, by their public parts."""
-
-    async def work() -> Sequence[tuple[Any, ...]]:
-        found = ApiKey.filter(tenant=await _tenant(tenant)).order_by("id")
-        return await found.values_list("public_id", "user__name", "name", "created_at", "revoked_at")
-
-    _print(("key", "user", "name", "made", "revoked"), _run(data_dir, work))
-
-
-@key.command("revoke")
-@data_dir_option
-@click.argument("public_id")
-def revoke_key(data_dir: Path, public_id: str) -> None:
-    """Refuse a key from now on. PUBLIC_ID is its middle part, or the whole key."""
-    wanted = public_id.split("_")[1] if public_id.count("_") == 2 else public_id
-    _run(data_dir, lambda: _revoke(ApiKey.filter(public_id=wanted), f'key "{wanted}"'))
-    click.echo(f"key {wanted} revoked")
-
-
 async def _tenant(slug: str) -> Tenant:
     found = await Tenant.get_or_none(slug=slug)
     if found is None:
@@ -196,6 +172,17 @@ async def _revoke(rows: Any, what: str) -> None:
     await rows.filter(revoked_at=None).update(revoked_at=datetime.now(UTC))
 
 
+def _subject(given: str | None) -> str | None:
+    if given is not None and (len(given) > 255 or not given.isprintable()):
+        raise BadInput("an OIDC subject has at most 255 characters, all of which can be seen")
+    return given or None
+
+
+def _taken(error: Exception, otherwise: str) -> AlreadyExists:
+    subject = _violated(error) == "users_oidc_subject_unique"
+    return AlreadyExists("there is a user with this OIDC subject already" if subject else otherwise)
+
+
 def _violated(error: Exception) -> str | None:
     return getattr(error.__cause__, "constraint_name", None)
 
@@ -203,13 +190,15 @@ def _violated(error: Exception) -> str | None:
 def _print(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "key")  # which is copied
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     Console().print(table)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> Text:
+    """As it is written: neither a terminal nor rich takes anything in it for a command."""
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M")
-    return "" if value is None else str(value)
+        return Text(value.strftime("%Y-%m-%d %H:%M"))
+    text = "" if value is None else str(value)
+    return Text("".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text))
