@@ -10,6 +10,7 @@ WaybillError
 ├── Conflict              CONFLICT
 │   ├── AlreadyExists     ALREADY_EXISTS
 │   └── BatchNotEmpty     BATCH_NOT_EMPTY
+├── QuotaExceeded         QUOTA_EXCEEDED
 ├── FileNotComplete       FILE_NOT_COMPLETE
 ├── StorageUnavailable    STORAGE_UNAVAILABLE
 └── Unavailable           UNAVAILABLE
@@ -100,6 +101,12 @@ class BatchNotEmpty(Conflict):
     """The batch still has objects: delete them first, or pass cascade: true."""
 
     code = "BATCH_NOT_EMPTY"
+
+
+class QuotaExceeded(WaybillError):
+    """The tenant's quota does not allow for more: delete what is not needed, or ask the operator for more."""
+
+    code = "QUOTA_EXCEEDED"
 
 
 class FileNotComplete(WaybillError):

@@ -34,13 +34,19 @@ class AccessLevel(StrEnum):
 
 
 class Tenant(Model):
-    """Isolates users, batches, objects and keys. A revoked tenant's users cannot authenticate."""
+    """Isolates users, batches, objects and keys. A revoked tenant's users cannot authenticate.
+
+    What it uses stands beside its quotas in columns that the model has not: nothing but triggers writes them
+    (``quotas.py``), and ``save()`` would.
+    """
 
     id = fields.BigIntField(primary_key=True)
     slug = fields.CharField(max_length=63)
     member_access = fields.CharEnumField(AccessLevel, max_length=5, default=AccessLevel.NONE)
     created_at = fields.DatetimeField(auto_now_add=True)
     revoked_at = fields.DatetimeField(null=True)
+    quota_bytes = fields.BigIntField(null=True)  # null: as many as may be
+    quota_objects = fields.BigIntField(null=True)
 
     class Meta:
         table = "tenants"
@@ -49,6 +55,10 @@ class Tenant(Model):
             UniqueConstraint(("slug",), name="tenants_slug_unique"),
             CheckConstraint("slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="tenants_slug_form"),
             CheckConstraint("member_access IN ('NONE', 'VIEW', 'EDIT')", name="tenants_member_access_known"),
+            CheckConstraint("quota_bytes >= 0 AND quota_objects >= 0", name="tenants_quotas_not_negative"),
+            CheckConstraint(
+                "used_bytes >= 0 AND reserved_bytes >= 0 AND used_objects >= 0", name="tenants_usage_not_negative"
+            ),
         )
 
 
