@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from models import database, quotas
+from models import database
 from models.calls import Call
 from models.errors import NotFound
 from models.file_state import FileState
@@ -87,10 +87,9 @@ async def copy(
         }
         rows.append({**row, "tenant_id": tenant_id, "object_pk": object_pk, "is_current": object_pk not in complete})
     named = {column: name for name, column in _NAMES.items()}
-    with quotas.refusing():
-        await database.copy(
-            "uploads", _COPIED, [tuple(row[named.get(column, column)] for column in _COPIED) for row in rows]
-        )
+    await database.copy(
+        "uploads", _COPIED, [tuple(row[named.get(column, column)] for column in _COPIED) for row in rows]
+    )
     return rows
 
 

@@ -37,7 +37,7 @@ class Tenant(Model):
     """Isolates users, batches, objects and keys. A revoked tenant's users cannot authenticate.
 
     What it uses stands beside its quotas in columns that the model has not: nothing but triggers writes them
-    (``quotas.py``), and ``save()`` would.
+    (``migrations/_quotas.py``), and ``save()`` would.
     """
 
     id = fields.BigIntField(primary_key=True)
@@ -129,4 +129,21 @@ async def some_users(tenant_id: int, user_ids: Sequence[int]) -> Sequence[Row]:
     return await database.fetch(
         "SELECT id, name, role, created_at FROM users WHERE tenant_id = $1 AND id = ANY($2::bigint[])",
         *(tenant_id, list(user_ids)),
+    )
+
+
+async def usage(tenant_id: int | None = None) -> Sequence[Row]:
+    """What a tenant is and uses: its columns with ``used_bytes``, ``reserved_bytes`` and ``used_objects``.
+
+    All tenants, in the order of their slugs, if none is given.
+    """
+    return await database.fetch(
+        "SELECT t.slug, t.member_access, t.created_at, t.revoked_at, t.quota_bytes, t.quota_objects,"
+        " t.used_bytes + coalesce(c.used_bytes, 0)::bigint AS used_bytes,"
+        " t.reserved_bytes + coalesce(c.reserved_bytes, 0)::bigint AS reserved_bytes,"
+        " t.used_objects + coalesce(c.objects, 0)::bigint AS used_objects"
+        " FROM tenants t CROSS JOIN LATERAL (SELECT sum(objects) AS objects, sum(used_bytes) AS used_bytes,"
+        " sum(reserved_bytes) AS reserved_bytes FROM usage_changes WHERE tenant_id = t.id) AS c"
+        " WHERE $1::bigint IS NULL OR t.id = $1 ORDER BY t.slug",
+        tenant_id,
     )

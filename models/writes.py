@@ -9,7 +9,7 @@ from typing import TypeAlias
 import asyncpg
 import orjson
 
-from models import database, files, quotas
+from models import database, files
 from models.calls import Call
 from models.errors import AlreadyExists, BatchNotEmpty, Conflict, NotFound, short
 from models.files import NewFile
@@ -165,8 +165,7 @@ async def _copy_objects(call: Call, tenant_id: int, batch: Row, objects: Sequenc
     records = ((key, tenant_id, batch["id"], one.object_id, one.data, call.now) for key, one in ordered)
     try:
         if objects:
-            with quotas.refusing():
-                await database.copy("objects", columns, records)
+            await database.copy("objects", columns, records)
     except asyncpg.ForeignKeyViolationError as error:
         if error.constraint_name != "objects_batch_fkey":
             raise

@@ -11,6 +11,6 @@ class ViewerQuery:
         viewer = info.context.viewer
         return Viewer(
             user=User.of(await info.context.users.load(viewer.user_id)),
-            tenant=Tenant(slug=viewer.tenant_slug, member_access=viewer.member_access),
+            tenant=Tenant(key=viewer.tenant_id, slug=viewer.tenant_slug, member_access=viewer.member_access),
             access=viewer.access,
         )

@@ -4,8 +4,9 @@ from datetime import datetime
 
 import strawberry
 
+from graph.scalars import Count, Size
 from graph.types.node import Node, global_id
-from models import AccessLevel, Role
+from models import AccessLevel, Role, people
 from models.pages import Row
 
 strawberry.enum(Role, description="What a user is in the tenant.")
@@ -25,10 +26,35 @@ class User(Node):
         )
 
 
+@strawberry.type(description="What a tenant uses, and the most that it may: nothing new is taken beyond that.")
+class Usage:
+    bytes_used: Size = strawberry.field(description="Of complete files.")
+    bytes_reserved: Size = strawberry.field(description="Of uploads under way, as announced.")
+    bytes_limit: Size | None = strawberry.field(description="Of both together; null where there is no limit.")
+    objects_used: Count = strawberry.field(description="How many objects there are.")
+    objects_limit: Count | None = strawberry.field(description="Null where there is no limit.")
+
+    @classmethod
+    def of(cls, row: Row) -> "Usage":
+        return cls(
+            bytes_used=row["used_bytes"],
+            bytes_reserved=row["reserved_bytes"],
+            bytes_limit=row["quota_bytes"],
+            objects_used=row["used_objects"],
+            objects_limit=row["quota_objects"],
+        )
+
+
 @strawberry.type(description="Isolates users, batches, objects and keys from those of others.")
 class Tenant:
+    key: strawberry.Private[int]
     slug: str = strawberry.field(description="The tenant's name in addresses and commands.")
     member_access: AccessLevel = strawberry.field(description="What members may do with everything in the tenant.")
+
+    @strawberry.field(description="What it uses of its quotas.")
+    async def usage(self) -> Usage:
+        [row] = await people.usage(self.key)
+        return Usage.of(row)
 
 
 @strawberry.type(description="Whoever sent this request.")

@@ -1,9 +1,10 @@
 """SQL of the fourth migration that models cannot say: what each tenant uses, counted by triggers, and its quotas kept.
 
-What a tenant uses is what its row says and ``usage_changes`` adds. Only a statement that takes more than it gives back
-locks the row, adds to it what the changes have come to, and is refused beyond a quota; it is the last that its
-transaction has to wait for. Everything else, deletions, completions and expiry, adds a change and waits for nobody, so
-that it may come before other locks and cannot deadlock.
+What a tenant uses is what its row says and ``usage_changes`` adds. Each statement that changes it adds one row there,
+which waits for nobody. A transaction that takes more settles up when it commits: it locks the tenant's row, adds to it
+what the changes have come to, and is refused beyond a quota. So no two of a tenant can pass its quota together, its
+transactions wait for one another no longer than a commit takes, and as there is no lock that they could want
+afterwards, they do not deadlock.
 
 Changes of one statement are counted together: a file that becomes complete takes nothing more.
 """
@@ -20,14 +21,14 @@ _EVENTS = {
 
 
 def _counting(table: str, counts: str) -> str:
-    # Their names come last in the alphabet: of the triggers of a statement they are the last to work.
     return "".join(
         f"""
-    CREATE FUNCTION usage_{table}_{name}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+    CREATE FUNCTION usage_{table}_{name}() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
     BEGIN
-        PERFORM usage_change(tenant_id, objects::bigint, used::bigint, reserved::bigint)
-        FROM (SELECT tenant_id, {counts}
-              FROM ({rows}) AS r GROUP BY tenant_id ORDER BY tenant_id) AS c;
+        INSERT INTO usage_changes (tenant_id, objects, used_bytes, reserved_bytes)
+        SELECT * FROM (SELECT tenant_id, {counts} FROM ({rows}) AS r GROUP BY tenant_id ORDER BY tenant_id) AS c
+        WHERE objects <> 0 OR used <> 0 OR reserved <> 0;
         RETURN NULL;
     END $$;
     CREATE TRIGGER usage_{table}_{name} AFTER {event} ON {table}
@@ -52,44 +53,43 @@ SQL = [
         CONSTRAINT usage_changes_pkey PRIMARY KEY (tenant_id, id)
     );
     """,
-    # Refused after the fact, which undoes it: what is said of the quota is then what decided.
+    # What others have taken is in the row; what this transaction takes later on is settled later on. Refused after the
+    # fact, which undoes it: the figures are those that decided. Plans are kept, as making them takes longer than all.
     """
-    CREATE FUNCTION usage_change(tenant bigint, more_objects bigint, more_used bigint, more_reserved bigint)
-    RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+    CREATE FUNCTION usage_settle() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
     DECLARE
-        more_bytes CONSTANT bigint := more_used + more_reserved;
+        more_bytes CONSTANT bigint := new.used_bytes + new.reserved_bytes;
         changes record;
         total record;
     BEGIN
-        IF more_objects = 0 AND more_used = 0 AND more_reserved = 0 THEN
-            RETURN;
-        ELSIF more_objects <= 0 AND more_bytes <= 0 THEN
-            INSERT INTO usage_changes (tenant_id, objects, used_bytes, reserved_bytes)
-            VALUES (tenant, more_objects, more_used, more_reserved);
-            RETURN;
-        END IF;
-        PERFORM FROM tenants WHERE id = tenant FOR NO KEY UPDATE;  -- whoever waits here sees all that was before
-        WITH gone AS (DELETE FROM usage_changes WHERE tenant_id = tenant RETURNING *)
-        SELECT coalesce(sum(g.objects), 0)::bigint AS objects, coalesce(sum(g.used_bytes), 0)::bigint AS used,
-               coalesce(sum(g.reserved_bytes), 0)::bigint AS reserved
-        INTO changes FROM gone g;
+        PERFORM FROM tenants WHERE id = new.tenant_id FOR NO KEY UPDATE;
+        WITH gone AS (
+            DELETE FROM usage_changes
+            WHERE tenant_id = new.tenant_id AND (id <= new.id OR objects <= 0 AND used_bytes + reserved_bytes <= 0)
+            RETURNING objects, used_bytes, reserved_bytes)
+        SELECT coalesce(sum(objects), 0)::bigint AS objects, coalesce(sum(used_bytes), 0)::bigint AS used,
+               coalesce(sum(reserved_bytes), 0)::bigint AS reserved
+        INTO changes FROM gone;
         UPDATE tenants
-        SET used_objects = used_objects + changes.objects + more_objects,
-            used_bytes = used_bytes + changes.used + more_used,
-            reserved_bytes = reserved_bytes + changes.reserved + more_reserved
-        WHERE id = tenant
+        SET used_objects = used_objects + changes.objects, used_bytes = used_bytes + changes.used,
+            reserved_bytes = reserved_bytes + changes.reserved
+        WHERE id = new.tenant_id
         RETURNING used_objects, used_bytes, reserved_bytes, quota_objects, quota_bytes INTO total;
-        IF more_objects > 0 AND total.used_objects > total.quota_objects THEN
+        IF new.objects > 0 AND total.used_objects > total.quota_objects THEN
             RAISE check_violation USING CONSTRAINT = 'tenants_quota_objects', MESSAGE = 'quota of objects exceeded',
-                DETAIL = json_build_object('used', total.used_objects - more_objects, 'reserved', 0,
-                                           'limit', total.quota_objects, 'requested', more_objects);
+                DETAIL = json_build_object('used', total.used_objects - new.objects, 'reserved', 0,
+                                           'limit', total.quota_objects, 'requested', new.objects);
         ELSIF more_bytes > 0 AND total.used_bytes + total.reserved_bytes > total.quota_bytes THEN
             RAISE check_violation USING CONSTRAINT = 'tenants_quota_bytes', MESSAGE = 'quota of bytes exceeded',
-                DETAIL = json_build_object('used', total.used_bytes - more_used,
-                                           'reserved', total.reserved_bytes - more_reserved,
+                DETAIL = json_build_object('used', total.used_bytes - new.used_bytes,
+                                           'reserved', total.reserved_bytes - new.reserved_bytes,
                                            'limit', total.quota_bytes, 'requested', more_bytes);
         END IF;
+        RETURN NULL;
     END $$;
+    CREATE CONSTRAINT TRIGGER usage_settle AFTER INSERT ON usage_changes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+        WHEN (new.objects > 0 OR new.used_bytes + new.reserved_bytes > 0) EXECUTE FUNCTION usage_settle();
     """,
     _counting("objects", _OBJECTS),
     _counting("uploads", _UPLOADS),
@@ -128,8 +128,8 @@ REVERSE_SQL = [
     *(f"DROP TRIGGER usage_{table}_{name} ON {table};" for table, name in _DROPPED),
     *(f"DROP FUNCTION usage_{table}_{name}();" for table, name in _DROPPED),
     """
-    DROP FUNCTION usage_change(bigint, bigint, bigint, bigint);
     DROP TABLE usage_changes;
+    DROP FUNCTION usage_settle();
     ALTER TABLE tenants DROP COLUMN used_bytes, DROP COLUMN reserved_bytes, DROP COLUMN used_objects;
     """,
 ]

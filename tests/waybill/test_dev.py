@@ -223,7 +223,7 @@ def test_what_was_revoked_stays_so(tmp_path: Path, revoke: tuple[str, ...], said
     url, key_file = asyncio.run(new_database()), tmp_path / "api-key"
 
     def prepare() -> str:
-        return asyncio.run(embedded.prepare(url, key_file))
+        return asyncio.run(embedded.prepare(url, key_file, {}))
 
     def command(*arguments: str) -> str:
         done = CliRunner(env={"WAYBILL_DATABASE_URL": url}).invoke(main, arguments)

@@ -109,7 +109,7 @@ def test_database_that_is_not_there_is_said_without_a_trace_or_password(run: Run
 
 
 def test_migrate_says_what_it_applied(run: Run) -> None:
-    assert run("migrate").stdout == "applied 0001_initial\napplied 0002_files\n"
+    assert run("migrate").stdout == "applied 0001_initial\napplied 0002_files\napplied 0004_quotas\n"
     assert run("migrate").stdout == "nothing to apply\n"
 
 
