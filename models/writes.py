@@ -112,8 +112,10 @@ async def delete_objects(scope: Scope, object_ids: Sequence[str]) -> None:
         sql = Sql(scope.tenant_id)
         wanted = sql.bind(tuple(object_ids), "text[]")
         rows = await database.fetch(
-            f"DELETE FROM objects o WHERE o.tenant_id = {sql.tenant} AND o.object_id = ANY({wanted})"
-            f" AND {sql.test(scope.within, 'o.id', 'o.batch_pk')} RETURNING o.object_id",
+            # Locked in the order of the keys first, as everybody does who locks several.
+            f"DELETE FROM objects WHERE tenant_id = {sql.tenant} AND id = ANY(ARRAY("
+            f"SELECT o.id FROM objects o WHERE o.tenant_id = {sql.tenant} AND o.object_id = ANY({wanted})"
+            f" AND {sql.test(scope.within, 'o.id', 'o.batch_pk')} ORDER BY o.id FOR UPDATE)) RETURNING object_id",
             *sql.arguments,
         )
         require_all(object_ids, rows)

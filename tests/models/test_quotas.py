@@ -19,6 +19,7 @@ from models.filters import Everything
 from models.pages import Scope
 from models.writes import NewObject
 from tests.conftest import new_database
+from tests.models.conftest import until
 
 TRUTH = """
     SELECT t.slug, coalesce(u.used, 0) AS used_bytes, coalesce(u.reserved, 0) AS reserved_bytes,
@@ -29,6 +30,7 @@ TRUTH = """
         FROM uploads GROUP BY tenant_id) AS u ON u.tenant_id = t.id
     ORDER BY t.slug
 """
+WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 FIGURES = ("slug", "used_bytes", "reserved_bytes", "used_objects")
 
 
@@ -198,8 +200,7 @@ async def test_row_of_a_tenant_that_somebody_holds_keeps_only_what_takes_more_wa
                 await files.give_up([second])
                 await writes.delete_objects(Scope(tenant.id, Everything()), ["c"])
             more = asyncio.create_task(writes.create_objects(tenant.id, made.batch, [NewObject("d", "[]")]))
-            _, waiting = await asyncio.wait([more], timeout=0.3)
-            assert waiting
+            await until(lambda: database.fetch(WAITING))
         await more
     finally:
         await holder.close()
