@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -32,6 +32,18 @@ TRUTH = """
 """
 WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 FIGURES = ("slug", "used_bytes", "reserved_bytes", "used_objects")
+
+
+@pytest.fixture(scope="session")
+async def url() -> str:
+    """A database of these tests alone: what they delete leaves deletions behind."""
+    return await new_database()
+
+
+@pytest.fixture
+async def counting(url: str) -> AsyncIterator[None]:
+    async with database.connected(database.config(url, max_connections=4)):
+        yield
 
 
 def file(size_bytes: int) -> NewFile:
@@ -142,7 +154,7 @@ class Life:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.usefixtures("connected")
+@pytest.mark.usefixtures("counting")
 async def test_counts_are_the_truth_whatever_happens_at_once_and_no_quota_is_exceeded(seed: int) -> None:
     await database.fetch("TRUNCATE tenants CASCADE")
     limited = [await new_tenant(quota_bytes=500, quota_objects=25) for _ in range(2)]
@@ -164,7 +176,7 @@ async def test_counts_are_the_truth_whatever_happens_at_once_and_no_quota_is_exc
 
 
 @pytest.mark.parametrize("statement", ["TRUNCATE uploads", "TRUNCATE objects CASCADE", "TRUNCATE batches CASCADE"])
-@pytest.mark.usefixtures("connected")
+@pytest.mark.usefixtures("counting")
 async def test_emptied_tables_count_nothing(statement: str) -> None:
     tenant, user = await new_tenant()
     made = await writes.create_batch(tenant.id, user.id, "b", [NewObject(one, "[]", file(9)) for one in "abc"])
@@ -176,7 +188,7 @@ async def test_emptied_tables_count_nothing(statement: str) -> None:
     assert (tenant.slug, 0, 0, 2 if statement == "TRUNCATE uploads" else 0) in await counted()
 
 
-@pytest.mark.usefixtures("connected")
+@pytest.mark.usefixtures("counting")
 async def test_changes_do_not_pile_up() -> None:
     tenant, user = await new_tenant()
     for number in range(3):
@@ -186,12 +198,12 @@ async def test_changes_do_not_pile_up() -> None:
     assert sorted(tuple(row) for row in rows) == [(-1, 0), (0, -9)]  # of the last deletion
 
 
-@pytest.mark.usefixtures("connected")
-async def test_row_of_a_tenant_that_somebody_holds_keeps_only_what_takes_more_waiting(own_url: str) -> None:
+@pytest.mark.usefixtures("counting")
+async def test_row_of_a_tenant_that_somebody_holds_keeps_only_what_takes_more_waiting(url: str) -> None:
     tenant, user = await new_tenant(quota_bytes=100)
     made = await writes.create_batch(tenant.id, user.id, "b", [NewObject(one, "[]", file(9)) for one in "abc"])
     first, second, _ = (made.uploads[key]["file_pk"] for key in made.object_keys)
-    holder = await asyncpg.connect(own_url)
+    holder = await asyncpg.connect(url)
     try:
         async with holder.transaction():
             await holder.execute("SELECT FROM tenants WHERE id = $1 FOR NO KEY UPDATE", tenant.id)
@@ -207,7 +219,7 @@ async def test_row_of_a_tenant_that_somebody_holds_keeps_only_what_takes_more_wa
     assert (tenant.slug, 9, 0, 3) in await counted()
 
 
-@pytest.mark.usefixtures("connected")
+@pytest.mark.usefixtures("counting")
 async def test_what_is_refused_at_commit_is_undone_and_gives_the_connection_back() -> None:
     tenant, user = await new_tenant(quota_bytes=10)
     for number in range(10):  # more than there are connections
