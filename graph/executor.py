@@ -16,6 +16,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graph.limits import AnswerLimits, too_complex
 from models import database
+from models.errors import WaybillError
 
 _PORTION = 10  # items of a list that are completed at once
 _LONGEST_SECONDS = 0.005  # that a request works before it lets others work
@@ -71,12 +72,16 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     async def _mutate(self, parent_type: GraphQLObjectType, *arguments: Any) -> Any:
         errors = self.collected_errors.errors
         before = len(errors)
-        async with database.one_transaction():
-            value = self.execute_field(parent_type, *arguments)
-            if self.is_awaitable(value):
-                value = await value
-            if len(errors) > before:
-                raise _UndoneError
+        try:
+            async with database.one_transaction():
+                value = self.execute_field(parent_type, *arguments)
+                if self.is_awaitable(value):
+                    value = await value
+                if len(errors) > before:
+                    raise _UndoneError
+        except WaybillError as error:  # not of the field, whose errors have a place already: it was not to be kept
+            _, details, path, *_ = arguments
+            self.handle_field_error(error, self._fields[id(details)].definition.type, details, path)
         return value
 
     # -- fields --------------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ BigInt = strawberry.scalar(
     serialize=int,
 )
 Size = NewType("Size", int)  # in bytes
+Count = NewType("Count", int)  # of more than fit into an Int
 
 
 def _refuse_unstorable(scalar: GraphQLScalarType) -> None:

@@ -9,7 +9,7 @@ from strawberry.schema.config import StrawberryConfig
 from graph.coercion import build_inputs
 from graph.mutations import Mutation
 from graph.queries import Query
-from graph.scalars import BigInt, DateTime, Size
+from graph.scalars import BigInt, Count, DateTime, Size
 
 
 def _lookup(source: object, name: str) -> object:
@@ -20,7 +20,7 @@ def _lookup(source: object, name: str) -> object:
 schema = strawberry.Schema(
     query=Query,
     mutation=Mutation,
-    config=StrawberryConfig(default_resolver=_lookup, scalar_map={datetime: DateTime, Size: BigInt}),
+    config=StrawberryConfig(default_resolver=_lookup, scalar_map={datetime: DateTime, Size: BigInt, Count: BigInt}),
 )
 
 

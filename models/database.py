@@ -14,6 +14,7 @@ from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.schema_editor.asyncpg import AsyncpgSchemaEditor
 from tortoise.transactions import in_transaction
 
+from models.quotas import refusing
 from models.turns import Turns
 
 if TYPE_CHECKING:
@@ -96,10 +97,12 @@ async def migrate(url: str) -> list[str]:
 async def transaction() -> AsyncIterator[BaseDBAsyncClient]:
     """Committed at the end, rolled back by any exception or cancellation.
 
-    Inside another it is a savepoint, and inside ``one_transaction`` committed at the end of that.
+    Inside another it is a savepoint, and inside ``one_transaction`` committed at the end of that. Where it is
+    committed, quotas are kept: raises QuotaExceeded.
     """
     nested = isinstance(_client(), TransactionalDBClient)
     async with AsyncExitStack() as stack:
+        stack.enter_context(refusing())
         yield await stack.enter_async_context(in_transaction(CONNECTION))
         if not nested and (whole := _whole.get()) is not None:
             whole.push_async_exit(stack.pop_all())

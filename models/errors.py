@@ -12,6 +12,7 @@ WaybillError
 │   ├── BatchNotEmpty     BATCH_NOT_EMPTY
 │   └── LastAdmin         LAST_ADMIN
 ├── CrossTenantGrant      CROSS_TENANT_GRANT
+├── QuotaExceeded         QUOTA_EXCEEDED
 ├── FileNotComplete       FILE_NOT_COMPLETE
 ├── StorageUnavailable    STORAGE_UNAVAILABLE
 └── Unavailable           UNAVAILABLE
@@ -115,6 +116,12 @@ class CrossTenantGrant(WaybillError):
     """There is no such user in your tenant: access is granted within a tenant only."""
 
     code = "CROSS_TENANT_GRANT"
+
+
+class QuotaExceeded(WaybillError):
+    """The tenant's quota does not allow for more: delete what is not needed, or ask the operator for more."""
+
+    code = "QUOTA_EXCEEDED"
 
 
 class FileNotComplete(WaybillError):

@@ -55,13 +55,19 @@ class KeyScope(StrEnum):
 
 
 class Tenant(Model):
-    """Isolates users, batches, objects and keys. A revoked tenant's users cannot authenticate."""
+    """Isolates users, batches, objects and keys. A revoked tenant's users cannot authenticate.
+
+    What it uses stands beside its quotas in columns that the model has not: nothing but triggers writes them
+    (``migrations/_quotas.py``), and ``save()`` would.
+    """
 
     id = fields.BigIntField(primary_key=True)
     slug = fields.CharField(max_length=63)
     member_access = fields.CharEnumField(AccessLevel, max_length=5, default=AccessLevel.NONE)
     created_at = fields.DatetimeField(auto_now_add=True)
     revoked_at = fields.DatetimeField(null=True)
+    quota_bytes = fields.BigIntField(null=True)  # null: as many as may be
+    quota_objects = fields.BigIntField(null=True)
 
     class Meta:
         table = "tenants"
@@ -70,6 +76,10 @@ class Tenant(Model):
             UniqueConstraint(("slug",), name="tenants_slug_unique"),
             CheckConstraint("slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="tenants_slug_form"),
             CheckConstraint("member_access IN ('NONE', 'VIEW', 'EDIT')", name="tenants_member_access_known"),
+            CheckConstraint("quota_bytes >= 0 AND quota_objects >= 0", name="tenants_quotas_not_negative"),
+            CheckConstraint(
+                "used_bytes >= 0 AND reserved_bytes >= 0 AND used_objects >= 0", name="tenants_usage_not_negative"
+            ),
         )
 
 
@@ -251,3 +261,20 @@ async def set_member_access(tenant_id: int, level: AccessLevel) -> None:
     """What the tenant's members may do with everything in it, present and future."""
     async with database.transaction():
         await database.execute("UPDATE tenants SET member_access = $2 WHERE id = $1", tenant_id, level.value)
+
+
+async def usage(tenant_id: int | None = None) -> Sequence[Row]:
+    """What a tenant is and uses: its columns with ``used_bytes``, ``reserved_bytes`` and ``used_objects``.
+
+    All tenants, in the order of their slugs, if none is given.
+    """
+    return await database.fetch(
+        "SELECT t.slug, t.member_access, t.created_at, t.revoked_at, t.quota_bytes, t.quota_objects,"
+        " t.used_bytes + coalesce(c.used_bytes, 0)::bigint AS used_bytes,"
+        " t.reserved_bytes + coalesce(c.reserved_bytes, 0)::bigint AS reserved_bytes,"
+        " t.used_objects + coalesce(c.objects, 0)::bigint AS used_objects"
+        " FROM tenants t CROSS JOIN LATERAL (SELECT sum(objects) AS objects, sum(used_bytes) AS used_bytes,"
+        " sum(reserved_bytes) AS reserved_bytes FROM usage_changes WHERE tenant_id = t.id) AS c"
+        " WHERE $1::bigint IS NULL OR t.id = $1 ORDER BY t.slug",
+        tenant_id,
+    )

@@ -73,7 +73,7 @@ def run(data_dir: Path, settings: Settings) -> None:
                 settings, s3_credentials = with_files(settings, storage), storage.credentials
                 servers.append(storage)
             settings = with_token_secret(settings, data_dir)
-            key = runner.run(prepare(server.url, data_dir / "api-key"))
+            key = runner.run(prepare(server.url, data_dir / "api-key", settings.default_quotas))
             app = _app(settings, key, s3_credentials, loopback=ipaddress.ip_address(address).is_loopback)
             runner.run(_serve(app, listener, servers, lambda: _welcome(settings, key, data_dir)))
     except KeyboardInterrupt:
@@ -112,10 +112,10 @@ def _app(settings: Settings, key: str, s3_credentials: Credentials | None, *, lo
     return create_app(settings, graphiql_key=key, hosts=hosts, s3_credentials=s3_credentials, works=True)
 
 
-async def prepare(url: str, key_file: Path) -> str:
+async def prepare(url: str, key_file: Path, quotas: dict[str, int]) -> str:
     """Brings the database to the newest schema and returns a working key, made when the file holds none.
 
-    Raises DevError when that would undo what somebody revoked.
+    A tenant that has to be made gets ``quotas``. Raises DevError when that would undo what somebody revoked.
     """
     await database.migrate(url)
     async with database.connected(database.config(url, max_connections=2)):
@@ -123,14 +123,14 @@ async def prepare(url: str, key_file: Path) -> str:
         try:
             await credentials.Authenticator()(credentials.Attempt(f"Bearer {key}"))
         except Unauthenticated:
-            key = await _new_key(key_file)
+            key = await _new_key(key_file, quotas)
             _write_secret(key_file, key + "\n")
     return key
 
 
-async def _new_key(key_file: Path) -> str:
+async def _new_key(key_file: Path, quotas: dict[str, int]) -> str:
     async with database.transaction():
-        tenant, _ = await Tenant.get_or_create(slug=TENANT)
+        tenant, _ = await Tenant.get_or_create(slug=TENANT, defaults=quotas)
         user, _ = await User.get_or_create(tenant=tenant, name=USER, defaults={"role": Role.ADMIN})
         if tenant.revoked_at or user.revoked_at:
             revoked = f'tenant "{TENANT}"' if tenant.revoked_at else f'user "{USER}" of tenant "{TENANT}"'

@@ -30,6 +30,8 @@ _MOST = {
     "max_id_characters": 600,
     "max_key_characters": 256,
     "max_file_bytes": 5 * 1024**3,
+    "default_quota_bytes": (1 << 63) - 1,
+    "default_quota_objects": (1 << 63) - 1,
     "upload_seconds": 7 * 24 * 3600,
     # A day: PostgreSQL counts milliseconds in 32 bits, and timers take nothing infinite.
     "request_timeout_seconds": 86_400,
@@ -90,6 +92,10 @@ class Settings:
         256 * 1024**2, "bytes that one `completeUploads` reads itself, where S3 keeps no SHA-256; the worker reads more"
     )
     upload_seconds: int = _setting(3_600, "how long a URL for an upload works")
+    default_quota_bytes: int = _setting(
+        10**12, "bytes of all files of a tenant that is made without a quota of its own"
+    )
+    default_quota_objects: int = _setting(10_000_000, "objects of a tenant that is made without a quota of its own")
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the variable that is out of range."""
@@ -125,6 +131,11 @@ class Settings:
             _check_url("WAYBILL_CANARY_WEBHOOK_URL", url)
         if (url or str(self.canary_webhook_secret)) and len(str(self.canary_webhook_secret)) < 16:
             raise ValueError("WAYBILL_CANARY_WEBHOOK_SECRET must have 16 characters or more")
+
+    @property
+    def default_quotas(self) -> dict[str, int]:
+        """By their names in a tenant."""
+        return {"quota_bytes": self.default_quota_bytes, "quota_objects": self.default_quota_objects}
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

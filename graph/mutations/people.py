@@ -76,7 +76,9 @@ class People:
         if input.member_access is AccessLevel.ADMIN:
             raise BadInput("Members cannot have ADMIN access to everything: give them the role ADMIN.")
         await people.set_member_access(viewer.tenant_id, input.member_access)
-        return UpdateTenantPayload(tenant=Tenant(slug=viewer.tenant_slug, member_access=input.member_access))
+        return UpdateTenantPayload(
+            tenant=Tenant(pk=viewer.tenant_id, slug=viewer.tenant_slug, member_access=input.member_access)
+        )
 
 
 def _tenant(info: Info) -> int:

@@ -12,7 +12,7 @@ class ViewerQuery:
         viewer = info.context.viewer
         return Viewer(
             user=User.of(await info.context.users.load(viewer.user_id)),
-            tenant=Tenant(slug=viewer.tenant_slug, member_access=viewer.member_access),
+            tenant=Tenant(pk=viewer.tenant_id, slug=viewer.tenant_slug, member_access=viewer.member_access),
             access=viewer.access,
             scope=viewer.scope,
         )

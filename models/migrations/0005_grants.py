@@ -9,7 +9,7 @@ from models.people import AccessLevel
 
 
 class Migration(migrations.Migration):
-    dependencies = [("models", "0003_credentials")]
+    dependencies = [("models", "0004_quotas")]
 
     operations = [
         ops.CreateModel(

@@ -31,7 +31,7 @@ GENERATED = (
     "canary_alerts",
 )  # tables whose key the database makes; the others' are models/ids.py's
 
-# What models cannot say (migrations/_pairs.py, migrations/_uploads.py).
+# What models cannot say (migrations/_pairs.py, migrations/_uploads.py, migrations/_quotas.py).
 FOREIGN_KEYS = {
     "api_keys_user_fkey": "FOREIGN KEY (tenant_id, user_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT",
     "batches_created_by_fkey": (
@@ -46,7 +46,10 @@ FOREIGN_KEYS = {
     ),
     "uploads_object_fkey": "FOREIGN KEY (tenant_id, object_pk) REFERENCES objects(tenant_id, id) ON DELETE CASCADE",
 }
-PAIRS_KEY = {"object_pairs_pkey": "PRIMARY KEY (object_pk, key, value)"}
+OTHER_KEYS = {
+    "object_pairs_pkey": "PRIMARY KEY (object_pk, key, value)",
+    "usage_changes_pkey": "PRIMARY KEY (tenant_id, id)",
+}
 UPLOADS_INDEXES = {
     "uploads_current_state": "uploads USING btree (tenant_id, state, object_pk) WHERE is_current",
     "uploads_pending": "uploads USING btree (expires_at) WHERE ((state)::text = 'PENDING'::text)",
@@ -71,13 +74,18 @@ PAIRS_INDEXES = {
     ),
     "object_pairs_number": "object_pairs USING btree (tenant_id, number, object_pk) WHERE (number IS NOT NULL)",
 }
-PAIRS_COLUMNS = {
+OTHER_COLUMNS = {
     ("object_pairs", "tenant_id"): ("bigint", True, None, None),
     ("object_pairs", "batch_pk"): ("bigint", True, None, None),
     ("object_pairs", "object_pk"): ("bigint", True, None, None),
     ("object_pairs", "number"): ("double precision", False, None, None),
     ("object_pairs", "key"): ("text", True, None, "C"),
     ("object_pairs", "value"): ("text", True, None, "C"),
+    **{("tenants", name): ("bigint", True, "0", None) for name in ("used_bytes", "reserved_bytes", "used_objects")},
+    **{
+        ("usage_changes", name): ("bigint", True, None, None)
+        for name in ("tenant_id", "id", "objects", "used_bytes", "reserved_bytes")
+    },
 }
 OTHER_NAMES = {"timestamptz": "timestamp with time zone", "int": "integer", "bool": "boolean"}
 TRIGGERS = {
@@ -87,8 +95,23 @@ TRIGGERS = {
     "object_pairs_clear": "AFTER TRUNCATE ON objects",
     "deletions_add": "AFTER DELETE ON uploads REFERENCING OLD TABLE AS old_uploads",
     "deletions_add_all": "BEFORE TRUNCATE ON uploads",
+    **{
+        f"usage_{table}_{name}": f"AFTER {event} ON {table}{rows}"
+        for table in ("objects", "uploads")
+        for name, event, rows in (
+            ("add", "INSERT", " REFERENCING NEW TABLE AS new_rows"),
+            ("change", "UPDATE", " REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
+            ("remove", "DELETE", " REFERENCING OLD TABLE AS old_rows"),
+            ("clear", "TRUNCATE", ""),
+        )
+    },
 }
+SETTLE = (
+    "CREATE CONSTRAINT TRIGGER usage_settle AFTER INSERT ON usage_changes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+    " WHEN (new.objects > 0 OR (new.used_bytes + new.reserved_bytes) > 0) EXECUTE FUNCTION usage_settle()"
+)
 WHEREVER = ['search_path="$user", public']
+KEPT_PLANS = [*WHEREVER, "plan_cache_mode=force_generic_plan"]
 BY_INDEX = [*WHEREVER, "enable_seqscan=off"]
 # language, volatility, strict, parallel safety, settings
 FUNCTIONS = {
@@ -101,6 +124,12 @@ FUNCTIONS = {
     "deletion_until": ("sql", "stable", False, "unsafe", None),
     "deletions_add": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
     "deletions_add_all": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
+    **{
+        f"usage_{table}_{name}": ("plpgsql", "volatile", False, "unsafe", WHEREVER if name == "clear" else KEPT_PLANS)
+        for table in ("objects", "uploads")
+        for name in ("add", "change", "remove", "clear")
+    },
+    "usage_settle": ("plpgsql", "volatile", False, "unsafe", KEPT_PLANS),
 }
 
 
@@ -125,7 +154,7 @@ async def of_catalogue(sql: str) -> dict[Any, Any]:
 async def constraints() -> dict[str, str]:
     return await of_catalogue(
         "SELECT conname, pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN tables t ON t.oid = conrelid"
-        " WHERE contype <> 'n'"  # NOT NULL: from PostgreSQL 18 on; compared with the columns
+        " WHERE contype NOT IN ('n', 't')"  # NOT NULL: from PostgreSQL 18 on, compared with the columns; triggers
     )
 
 
@@ -140,7 +169,7 @@ async def as_postgres_writes(table: str, check: str) -> str:
 
 
 async def test_tables_have_the_constraints_that_the_models_mean() -> None:
-    expected = FOREIGN_KEYS | PAIRS_KEY
+    expected = FOREIGN_KEYS | OTHER_KEYS
     for model in MODELS:
         table = table_of(model)
         expected[f"{table}_pkey"] = f"PRIMARY KEY ({model._meta.db_pk_column})"
@@ -198,7 +227,7 @@ async def test_tables_have_the_indexes_that_the_models_mean() -> None:
 
 
 async def test_columns_have_the_types_defaults_and_collations_that_the_models_mean() -> None:
-    expected: dict[Any, Any] = dict(PAIRS_COLUMNS)
+    expected: dict[Any, Any] = dict(OTHER_COLUMNS)
     for model in MODELS:
         table = table_of(model)
         for name, column in model._meta.fields_db_projection.items():
@@ -221,18 +250,18 @@ async def test_columns_have_the_types_defaults_and_collations_that_the_models_me
 
 async def test_no_sequence_is_there_but_those_of_generated_keys_and_calls() -> None:
     found = await of_catalogue("SELECT sequencename, cycle FROM pg_sequences WHERE sequencename !~ '^tortoise'")
-    assert found == {f"{table}_id_seq": False for table in GENERATED} | {"calls": True}
+    assert found == {f"{table}_id_seq": False for table in (*GENERATED, "usage_changes")} | {"calls": True}
 
 
-async def test_triggers_work_by_statement_and_there_are_no_others() -> None:
+async def test_triggers_work_by_statement_but_the_one_at_commit_and_there_are_no_others() -> None:
     found = await of_catalogue("SELECT tgname, pg_get_triggerdef(g.oid, true) FROM pg_trigger g WHERE NOT tgisinternal")
+    assert found.pop("usage_settle") == SETTLE
     assert found == {
         name: f"CREATE TRIGGER {name} {when} FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
         for name, when in TRIGGERS.items()
     }
-    by_row, enabled = 1, b"O"
-    kinds = await database.fetch("SELECT tgtype & $1 AS kind, tgenabled FROM pg_trigger WHERE NOT tgisinternal", by_row)
-    assert {(row["kind"], row["tgenabled"]) for row in kinds} == {(0, enabled)}
+    enabled = await database.fetch("SELECT DISTINCT tgenabled FROM pg_trigger WHERE NOT tgisinternal")
+    assert [row["tgenabled"] for row in enabled] == [b"O"]
 
 
 async def test_functions_promise_what_indexes_and_planner_rely_on() -> None:
@@ -268,7 +297,7 @@ GRANT = "INSERT INTO grants (id, tenant_id, user_id, batch_pk, object_pk, level,
 DELETION = "INSERT INTO deletions (id, bucket, key, due_at, until_at, attempts) VALUES"
 CANARY = "INSERT INTO canary_keys (id, public_id, note, created_at) VALUES"
 ALERT = "INSERT INTO canary_alerts (id, canary_id, seen_at, address, agent, path) VALUES"
-DELETION = "INSERT INTO deletions (id, bucket, key, due_at, attempts) VALUES"
+CHANGE = "INSERT INTO usage_changes (tenant_id, id, objects, used_bytes, reserved_bytes) OVERRIDING SYSTEM VALUE VALUES"
 ROWS = [
     "TRUNCATE tenants CASCADE",
     f"{TENANT} (1, 'one', 'NONE', now()), (2, 'two', 'EDIT', now())",
@@ -280,7 +309,6 @@ ROWS = [
     f"{UPLOAD} (5000, 1, 1001, 'bucket', 'key', 'a', 'text/plain', 0, 'PENDING', true, now())",
     f"{DELETION} (1, 'bucket', 'key', now(), now(), 0)",
     f"{GRANT} (7000, 1, 10, 1000, null, 'VIEW', 10, now()), (7001, 1, 10, 1000, 1001, 'VIEW', 10, now())",
-    f"{DELETION} (1, 'bucket', 'key', now(), 0)",
     "TRUNCATE canary_keys CASCADE",
     f"{CANARY} (1, 'public', '', now())",
     f"{ALERT} (1, 1, now(), '', '', '')",
@@ -294,6 +322,11 @@ REFUSED = [
     ("tenants_slug_form", "UPDATE tenants SET slug = E'a\\n' WHERE id = 1"),
     ("tenants_slug_form", "UPDATE tenants SET slug = 'é' WHERE id = 1"),
     ("tenants_member_access_known", "UPDATE tenants SET member_access = 'ADMIN'"),
+    ("tenants_quotas_not_negative", "UPDATE tenants SET quota_bytes = -1"),
+    ("tenants_quotas_not_negative", "UPDATE tenants SET quota_objects = -1"),
+    ("tenants_usage_not_negative", "UPDATE tenants SET used_bytes = -1"),
+    ("tenants_usage_not_negative", "UPDATE tenants SET reserved_bytes = -1"),
+    ("tenants_usage_not_negative", "UPDATE tenants SET used_objects = -1"),
     ("users_pkey", f"{USER} (10, 1, 'eve', 'ADMIN', now())"),
     ("users_name_unique", f"{USER} (11, 1, 'ada', 'ADMIN', now())"),
     ("users_name_not_empty", "UPDATE users SET name = ''"),
@@ -348,7 +381,7 @@ REFUSED = [
     ("canary_alerts_pkey", f"{ALERT} (1, 1, now(), '', '', '')"),
     ("canary_alerts_canary_id_fkey", f"{ALERT} (2, 2, now(), '', '', '')"),
     ("canary_alerts_canary_id_fkey", "DELETE FROM canary_keys"),
-    ("deletions_pkey", f"{DELETION} (1, 'bucket', 'other', now(), 0)"),
+    ("usage_changes_pkey", f"{CHANGE} (1, 1, 0, 0, 0), (1, 1, 0, 0, 0)"),
 ]  # fmt: skip
 # (tenant, id) cannot be violated while id alone is unique: it is there to be referenced.
 ONLY_REFERENCED = {"users_tenant_id_unique", "batches_tenant_id_unique", "objects_tenant_id_unique"}

@@ -231,7 +231,7 @@ def test_what_was_revoked_stays_so(tmp_path: Path, revoke: tuple[str, ...], said
     url, key_file = asyncio.run(new_database()), tmp_path / "api-key"
 
     def prepare() -> str:
-        return asyncio.run(embedded.prepare(url, key_file))
+        return asyncio.run(embedded.prepare(url, key_file, {"quota_bytes": 7, "quota_objects": 8}))
 
     def command(*arguments: str) -> str:
         done = CliRunner(env={"WAYBILL_DATABASE_URL": url}).invoke(main, arguments)
@@ -239,6 +239,7 @@ def test_what_was_revoked_stays_so(tmp_path: Path, revoke: tuple[str, ...], said
         return done.stdout.strip()
 
     assert prepare() == prepare()
+    assert command("tenant", "quota", "main") == "bytes: 0 used, 0 reserved, of 7\nobjects: 0 used, of 8"
     command(*revoke)
     for _ in range(2):
         with pytest.raises(embedded.DevError, match=f"{said}.* revoked"):

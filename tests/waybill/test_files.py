@@ -13,7 +13,7 @@ import pytest
 
 from models import AccessLevel, Role
 from tests.conftest import Caller, NewCaller, free_port, wait_for
-from tests.waybill.commands import Cli
+from tests.waybill.commands import Answer, Ask, Cli, between
 
 
 @pytest.fixture
@@ -108,6 +108,37 @@ def test_what_cannot_be_sent_is_named_and_the_rest_goes_on(cli: Cli, source: Pat
     assert result.stdout == f"files: {count:,} sent, 0 there before, 4 failed\n"
     for said in ("at most 256", "back\\slash", "U+000A", "not UTF-8"):
         assert said in result.stderr
+
+
+def test_upload_stops_where_the_quota_is_reached_and_goes_on_when_there_is_more(
+    cli: Cli, admin: Caller, database_url: str, tmp_path: Path
+) -> None:
+    def quota(most: str) -> None:
+        assert (
+            cli.run("tenant", "quota", admin.tenant.slug, "--bytes", most, WAYBILL_DATABASE_URL=database_url).exit_code
+            == 0
+        )
+
+    source = tmp_path / "many"
+    source.mkdir()
+    for number in range(1_450):
+        (source / f"{number:04}").write_bytes(b"ten bytes!")
+    quota("2.5kB")
+    announcements = []
+
+    def counting(body: bytes, ask: Ask) -> Answer:
+        announcements.extend([body] if b"createObjects" in body else [])
+        return ask(cli.url)
+
+    with between(counting) as url:
+        result = cli.run("upload", str(source), "--batch", "many", WAYBILL_URL=url)
+    assert result.exit_code == 1
+    assert result.stdout == "files: 200 sent, 0 there before, 1,250 failed\n"
+    assert "failed: 1,250 files were not sent: The tenant's quota does not allow for 2,000 bytes more" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert len(announcements) <= 4  # the first portions were on their way together
+    quota("none")
+    assert cli.json("upload", str(source), "--batch", "many")["files_sent"] == 1_250
 
 
 def test_wrong_usage_is_explained(cli: Cli, source: Path) -> None:

@@ -81,6 +81,7 @@ def acme_url() -> str:
         (("tenant", "create", "x" * 64), "1 to 63"),
         (("tenant", "create", ""), "1 to 63"),
         (("tenant", "revoke", "none"), 'there is no tenant "none"'),
+        (("tenant", "quota", "none", "--bytes", "1"), 'there is no tenant "none"'),
         (("user", "create", "none", "ada"), 'there is no tenant "none"'),
         (("user", "create", "acme", "ada"), 'there is a user "ada"'),
         (("user", "create", "acme", ""), "1 to 128 characters"),
@@ -102,6 +103,46 @@ def test_wrong_names_are_refused_in_one_line(run: Run, acme_url: str, arguments:
     assert "Traceback" not in result.stderr
 
 
+def test_quotas_are_set_and_shown(run: Run, acme_url: str) -> None:
+    def quota(*arguments: str) -> str:
+        result = run("tenant", "quota", "acme", *arguments, url=acme_url)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert quota() == "bytes: 0 used, 0 reserved, of 1,000,000,000,000\nobjects: 0 used, of 10,000,000\n"
+    assert (
+        quota("--bytes", "1.5 GiB") == "bytes: 0 used, 0 reserved, of 1,610,612,736\nobjects: 0 used, of 10,000,000\n"
+    )
+    assert (
+        quota("--objects", "0", "--bytes", "none") == "bytes: 0 used, 0 reserved, of no limit\nobjects: 0 used, of 0\n"
+    )
+    assert (
+        run("tenant", "create", "large", "--quota-bytes", "10TB", "--quota-objects", "NONE", url=acme_url).exit_code
+        == 0
+    )
+    acme, large = run("tenant", "list", url=acme_url).stdout.splitlines()[1:3]
+    assert re.match(r"acme +NONE +0 bytes +0 bytes +no limit +0 +0 +\d", acme)
+    assert re.match(r"large +NONE +0 bytes +0 bytes +10.0 TB +0 +no limit +\d", large)
+
+
+@pytest.mark.parametrize(
+    "text", ["-1", "ten", "1.5", "10 parsecs", "1_000", "", "٣", "9223372036854775808", "10000PB", "1e9"]
+)
+def test_what_is_no_quota_is_refused(run: Run, acme_url: str, text: str) -> None:
+    result = run("tenant", "quota", "acme", f"--bytes={text}", url=acme_url)
+    assert (result.exit_code, "Traceback" in result.output) == (2, False)
+    assert 'or "none".' in result.stderr
+
+
+def test_tenants_get_the_quotas_of_the_settings_unless_they_have_their_own(empty_url: str) -> None:
+    given = {"WAYBILL_DEFAULT_QUOTA_BYTES": "5", "WAYBILL_DEFAULT_QUOTA_OBJECTS": "6"}
+    runner = CliRunner(env={"WAYBILL_DATABASE_URL": empty_url, **given})
+    runner.invoke(main, ["tenant", "create", "acme", "--quota-objects", "7"])
+    assert runner.invoke(main, ["tenant", "quota", "acme"]).stdout == (
+        "bytes: 0 used, 0 reserved, of 5\nobjects: 0 used, of 7\n"
+    )
+
+
 def test_database_that_is_not_there_is_said_without_a_trace_or_password(run: Run) -> None:
     for url in ("postgresql://u:hunter2@127.0.0.1:1/x", url_of("nobody"), "nonsense"):
         result = run("tenant", "list", url=url)
@@ -112,7 +153,7 @@ def test_database_that_is_not_there_is_said_without_a_trace_or_password(run: Run
 
 
 def test_migrate_says_what_it_applied(run: Run) -> None:
-    names = ("0001_initial", "0002_files", "0003_credentials", "0005_grants")
+    names = ("0001_initial", "0002_files", "0003_credentials", "0004_quotas", "0005_grants")
     assert run("migrate").stdout == "".join(f"applied {name}\n" for name in names)
     assert run("migrate").stdout == "nothing to apply\n"
 

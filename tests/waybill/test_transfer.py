@@ -50,6 +50,18 @@ def test_import_makes_everything_and_says_so(cli: Cli, tmp_path: Path) -> None:
     assert cli.json("objects", "--count") == {"count": 1_203}
 
 
+def test_import_stops_where_the_quota_is_reached(cli: Cli, admin: Caller, database_url: str) -> None:
+    quota = ("tenant", "quota", admin.tenant.slug, "--objects", "3000")
+    assert cli.run(*quota, WAYBILL_DATABASE_URL=database_url).exit_code == 0
+    result = cli.run("import", "-", given=orjson.dumps(numbered("a", 7_000)))
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: The tenant's quota does not allow for 2,000 objects more: 2,000 used, of 3,000."
+        " Delete what is not needed, or ask the operator for more.\n"
+        "2,000 objects were made before; repeat the import to go on.\n"
+    )
+
+
 def test_import_run_again_changes_nothing_and_says_what_exists(cli: Cli) -> None:
     given = [numbered("a", 250), numbered("b", 3)]
     assert cli.json("import", "-", given=given) == counts(batches_made=2, objects_made=253)

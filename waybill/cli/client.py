@@ -27,6 +27,8 @@ _TRANSIENT_STATUS = (429, 502, 503)
 _TRANSIENT_CODES = ("UNAVAILABLE", "CONFLICT")  # the database is away, or had to end one of two transactions
 _DENIED = ("UNAUTHENTICATED", "FORBIDDEN")
 
+QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+
 _EXIT_CODES = """\b
 Exit codes:
   0  done; after an import, everything is there as in the file
@@ -51,6 +53,11 @@ class ServiceError(click.ClickException):
         self.transient = transient
         self.retry_after_seconds = retry_after_seconds
         self.retried = False  # whether an earlier attempt may have done what this one was refused
+
+    @property
+    def concerns_all(self) -> bool:
+        """Whether it is no use to try the rest: the service is away, the key not good for it, or the tenant full."""
+        return self.exit_code != ServiceError.exit_code or self.code == QUOTA_EXCEEDED
 
 
 class Unreachable(ServiceError):

@@ -1,7 +1,7 @@
 """Tenants and users. These commands work on the database itself, an empty one too."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from tortoise.exceptions import IntegrityError, ValidationError
 from models import AccessLevel, Role, Tenant, User, database, people
 from models.errors import AlreadyExists, BadInput, NotFound
 from waybill.cli.data_dir import data_dir_option
-from waybill.cli.database import chosen_database
+from waybill.cli.database import chosen_database, read_settings
+from waybill.cli.quotas import BYTES, COUNT, Quota, in_words, of_bytes
 
 
 def _run(data_dir: Path, work: Callable[[], Awaitable[Any]]) -> Any:
@@ -44,12 +45,15 @@ def tenant() -> None:
     show_default=True,
     help="What members may do with everything in the tenant.",
 )
-def create_tenant(data_dir: Path, slug: str, member_access: AccessLevel) -> None:
-    """Make a tenant."""
+@click.option("--quota-bytes", type=BYTES, help="Most bytes of files.  [default: WAYBILL_DEFAULT_QUOTA_BYTES]")
+@click.option("--quota-objects", type=COUNT, help="Most objects.  [default: WAYBILL_DEFAULT_QUOTA_OBJECTS]")
+def create_tenant(data_dir: Path, slug: str, member_access: AccessLevel, **quotas: Quota | None) -> None:
+    """Make a tenant. Quotas are numbers, of bytes with a unit if you like (10GB, 1TiB), or "none"."""
+    most: dict[str, Any] = read_settings().default_quotas | _given(quotas)
 
     async def work() -> None:
         try:
-            await Tenant.create(slug=slug, member_access=member_access)
+            await Tenant.create(slug=slug, member_access=member_access, **most)
         except (IntegrityError, ValidationError) as error:
             if _violated(error) != "tenants_slug_unique":
                 raise BadInput("a slug is 1 to 63 of a-z, 0-9 and -, and does not begin with -") from None
@@ -62,11 +66,43 @@ def create_tenant(data_dir: Path, slug: str, member_access: AccessLevel) -> None
 @tenant.command("list")
 @data_dir_option
 def list_tenants(data_dir: Path) -> None:
-    """List tenants."""
-    rows = _run(
-        data_dir, lambda: Tenant.all().order_by("slug").values_list("slug", "member_access", "created_at", "revoked_at")
+    """List tenants with what they use of their quotas; bytes reserved are those of uploads under way."""
+    rows = [
+        (
+            *(row["slug"], row["member_access"]),
+            *(of_bytes(row["used_bytes"]), of_bytes(row["reserved_bytes"]), of_bytes(row["quota_bytes"])),
+            *(f"{row['used_objects']:,}", in_words(row["quota_objects"])),
+            *(row["created_at"], row["revoked_at"]),
+        )
+        for row in _run(data_dir, people.usage)
+    ]
+    _print(("tenant", "members may", "bytes", "reserved", "of", "objects", "of", "made", "revoked"), rows)
+
+
+@tenant.command("quota")
+@data_dir_option
+@click.argument("slug")
+@click.option("--bytes", "quota_bytes", type=BYTES, help="Most bytes of files, those under way included.")
+@click.option("--objects", "quota_objects", type=COUNT, help="Most objects.")
+def set_quota(data_dir: Path, slug: str, **quotas: Quota | None) -> None:
+    """Set quotas of a tenant, from now on, and show what it uses of them.
+
+    Quotas are numbers, of bytes with a unit if you like (10GB, 1TiB), or "none". Below what is used already, nothing
+    new is taken; everything can be read and deleted.
+    """
+
+    async def work() -> Any:
+        found = await _tenant(slug)
+        if most := _given(quotas):
+            await Tenant.filter(id=found.id).update(**most)
+        [row] = await people.usage(found.id)
+        return row
+
+    row = _run(data_dir, work)
+    click.echo(
+        f"bytes: {row['used_bytes']:,} used, {row['reserved_bytes']:,} reserved, of {in_words(row['quota_bytes'])}"
     )
-    _print(("tenant", "members may", "made", "revoked"), rows)
+    click.echo(f"objects: {row['used_objects']:,} used, of {in_words(row['quota_objects'])}")
 
 
 @tenant.command("revoke")
@@ -156,6 +192,10 @@ def revoke_user(data_dir: Path, tenant: str, name: str) -> None:
 
     _run(data_dir, work)
     click.echo(f"user {name} revoked")
+
+
+def _given(quotas: Mapping[str, Quota | None]) -> dict[str, int | None]:
+    return {name: quota.most for name, quota in quotas.items() if quota is not None}
 
 
 async def _tenant(slug: str) -> Tenant:

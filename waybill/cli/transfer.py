@@ -77,7 +77,7 @@ class Import:
     complaints: list[str] = field(default_factory=list)
 
     async def run(self, batches: Sequence[Batch]) -> None:
-        """Raises ServiceError for what concerns all: the service is away, or the key is not good for it."""
+        """Raises ServiceError for what concerns all: the service is away, or will not have more."""
         slots = asyncio.Semaphore(PARALLEL)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -182,7 +182,7 @@ class Import:
         self.complaints.append(f'differs: object "{one["object_id"]}" {how}')
 
     def _failed(self, what: str, objects: int, error: ServiceError) -> None:
-        if error.exit_code != ServiceError.exit_code:
+        if error.concerns_all:
             raise error
         self.counts.objects_failed += objects
         self.complaints.append(f"failed: {what}: {error.message}")

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import orjson
 
-from waybill.cli.client import PAGE, Service, ServiceError, client_command
+from waybill.cli.client import PAGE, QUOTA_EXCEEDED, Service, ServiceError, client_command
 from waybill.cli.report import complain, of_bytes
 from waybill.cli.wire import Advance, Refused, Unreachable, Wire, sha256_of
 
@@ -72,6 +72,8 @@ class Work:
     advance: Advance
     counts: Counts = field(default_factory=Counts)
     complaints: list[str] = field(default_factory=list)
+    full: str = ""  # what the service said where the tenant's quota was reached; nothing more is announced then
+    files_left: int = 0  # because of that
     _hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HASHED_AT_ONCE))
 
     async def run(self, files: Sequence[Local]) -> None:
@@ -80,7 +82,10 @@ class Work:
 
         async def portion(some: Sequence[Local]) -> None:
             async with slots:
-                await self._bring(some)
+                if self.full:
+                    self._leave(some)
+                else:
+                    await self._bring(some)
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -134,13 +139,12 @@ class Work:
                 raise ServiceError(f'There is no object "{new[0].object_id}": make it, or pass --batch as well.')
             objects = [{"objectId": one.object_id, "data": one.data(), "file": _file(one, digests[one])} for one in new]
             try:
-                made = await self.service.call(CREATE_OBJECTS, id=self.batch_id, objects=objects)
+                uploads += await self._made(new, CREATE_OBJECTS, id=self.batch_id, objects=objects)
             except ServiceError as error:
                 if error.code != "ALREADY_EXISTS" or not error.retried:
                     raise
                 return await self._uploads(digests)  # an attempt whose answer was lost has made them
-            uploads += made["createObjects"]["uploads"]
-        again = []
+        again, files_again = [], []
         for object_id, node in there.items():
             file = files[object_id]
             if self.batch_id is not None and node["batch"]["batchId"] != self.batch_id:
@@ -154,9 +158,26 @@ class Work:
                 self.advance(file.size)
             else:
                 again.append({"objectId": object_id, "file": _file(file, digests[file])})
+                files_again.append(file)
         if again:
-            uploads += (await self.service.call(CREATE_UPLOADS, files=again))["createUploads"]["uploads"]
+            uploads += await self._made(files_again, CREATE_UPLOADS, files=again)
         return {files[upload["object"]["objectId"]]: upload for upload in uploads}
+
+    async def _made(self, whose: Sequence[Local], mutation: str, /, **variables: object) -> list[Any]:
+        """The uploads of these files; none where they would be more than the tenant's quota allows for."""
+        try:
+            [made] = (await self.service.call(mutation, **variables)).values()
+        except ServiceError as error:
+            if error.code != QUOTA_EXCEEDED:
+                raise
+            self.full = error.message
+            self._leave(whose)
+            return []
+        return list(made["uploads"])
+
+    def _leave(self, files: Sequence[Local]) -> None:
+        self.counts.files_failed += len(files)
+        self.files_left += len(files)
 
     async def _there(self, object_ids: list[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -249,7 +270,8 @@ async def upload(service: Service, path: Path, batch_id: str | None, object_id: 
     FILE --object ID sends one file, for an object that exists, or with --batch
     for a new one.
 
-    Run again it sends what is missing or has changed: files whose SHA-256 is there are left out. --json prints counts.
+    Run again it sends what is missing or has changed: files whose SHA-256 is there are left out. Where the tenant's
+    quota is reached it finishes what it has begun and stops. --json prints counts.
     """
     complaints: list[str] = []
     if path.is_dir():
@@ -277,4 +299,5 @@ async def upload(service: Service, path: Path, batch_id: str | None, object_id: 
     failed = f", {counts.files_failed:,} failed" if counts.files_failed else ""
     said = f"files: {counts.files_sent:,} sent{verifying}, {counts.files_there:,} there before{failed}"
     click.echo(orjson.dumps(asdict(counts)) if as_json else said)
-    complain(work.complaints)
+    left = [f"failed: {work.files_left:,} files were not sent: {work.full}"] if work.full else []
+    complain(left + work.complaints)
