@@ -35,7 +35,7 @@ Exit codes:
   0  done; after an import, everything is there as in the file
   1  the service refused it or it failed; in an import, some objects differ
   2  wrong usage, or a malformed file
-  3  the service cannot be reached or does not work
+  3  the service, or S3, cannot be reached or does not work
   4  not authenticated, or not allowed
 
 The service must allow pages of 100 and 2,000 objects a call: by default it
