@@ -182,9 +182,10 @@ class Server(SharedServer):
         body = f"<CORSConfiguration>{rule}</CORSConfiguration>"
         with httpx.Client(timeout=START_SECONDS, trust_env=False) as client:
             for bucket in self.buckets:
-                answer = client.put(self._presigned("PUT", bucket, "", cors=""), content=body)
-                if not answer.is_success:
-                    raise SeaweedFSError(f"SeaweedFS takes no origins for bucket {bucket}: {tail(answer.text)}")
+                try:
+                    client.put(self._presigned("PUT", bucket, "", cors=""), content=body).raise_for_status()
+                except httpx.HTTPError as error:
+                    raise SeaweedFSError(f"SeaweedFS takes no origins for the bucket {bucket}: {error}") from error
 
     def _arguments(self, known: _Known) -> list[str]:
         options = OPTIONS | {"bucket": ",".join(self.buckets)}

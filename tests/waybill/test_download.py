@@ -14,6 +14,10 @@ import pytest
 from tests.conftest import wait_for
 from tests.waybill.commands import WAYBILL, Answer, Ask, Cli, between
 from waybill import locks
+from waybill.cli.client import Service
+from waybill.cli.download import Work
+from waybill.cli.report import bars
+from waybill.cli.wire import Wire
 
 
 def upload(cli: Cli, root: Path, *names: str) -> None:
@@ -54,6 +58,17 @@ def test_names_that_differ_in_case_are_different(cli: Cli, tmp_path: Path) -> No
     for said in ("6 fetched, 0 there", "0 fetched, 6 there"):
         assert said in cli.output("download", "--batch", "b", str(tmp_path / "back"))
     assert {name: (tmp_path / "back" / name).read_text() for name in names} == {name: name for name in names}
+
+
+def test_name_that_is_the_same_to_the_system_is_refused(tmp_path: Path) -> None:
+    """As where names know no case; here the names are no more alike than that."""
+    with bars("fetching") as [bar]:
+        sut = Work(Service("http://127.0.0.1", "key"), Wire(), tmp_path, bar)
+    (tmp_path / "readme").touch()
+    found = (tmp_path / "readme").stat()
+    sut._here[found.st_dev, found.st_ino] = tmp_path / "README"
+    with pytest.raises(ValueError, match="the same file as README here"):
+        sut._check_alias(tmp_path / "readme")
 
 
 def test_hard_links_come_apart(cli: Cli, tmp_path: Path) -> None:

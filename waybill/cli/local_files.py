@@ -12,7 +12,7 @@ MOST_BYTES = 5 * 1024**3  # that S3 takes in one request, and so any service
 
 # A call announces them, and they are sent again when it is broken off before they are complete.
 _PORTION_FILES = 200
-_PORTION_BYTES = 64 * 1024 * 1024
+_PORTION_BYTES = 16 * 1024 * 1024
 
 _USUAL_ID_CHARACTERS = 256  # a service may allow more
 
