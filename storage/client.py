@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import logging
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -22,6 +24,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 
 from models.errors import StorageUnavailable
+from storage.loopback import is_loopback
 from storage.signing import Credentials, Endpoint
 
 if TYPE_CHECKING:  # the types are not installed with the service
@@ -29,6 +32,13 @@ if TYPE_CHECKING:  # the types are not installed with the service
 
 KEYS_PER_DELETE = 1000
 CHUNK_BYTES = 256 * 1024  # hashed in a quarter of a millisecond, during which nothing else runs
+
+# Who has credentials reads none of the SDK's files, in which AWS_PROFILE may name what is not there.
+_NO_FILES = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
 
 _BUSY = {"SlowDown", "RequestTimeout", "ThrottlingException", "RequestLimitExceeded"}
 
@@ -67,6 +77,7 @@ async def connected(config: Config) -> AsyncIterator["Storage"]:
     """One client for the process, made in the lifespan: the first one costs 0.2 s. It asks S3 nothing yet."""
     given = config.credentials
     session = aioboto3.Session(
+        botocore_session=AioSession(session_vars=_NO_FILES) if given else None,
         aws_access_key_id=given and given.access_key,
         aws_secret_access_key=given and given.secret_key,
         aws_session_token=given and given.token,
@@ -79,6 +90,7 @@ async def connected(config: Config) -> AsyncIterator["Storage"]:
         read_timeout=config.read_timeout_seconds,
         retries={"mode": "standard", "total_max_attempts": 3},
         max_pool_connections=64,
+        proxies={} if is_loopback(config.endpoint) else None,  # None are those of the environment
         # Other servers than AWS know no other checksums than those asked for.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

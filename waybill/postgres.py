@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from waybill import locks
-from waybill.shared_server import START_SECONDS, ServerError, SharedServer, tail, wait
+from waybill.shared_server import START_SECONDS, ServerError, SharedServer, tail, uninterrupted, wait
 
 OLD_CHILDREN_SECONDS = 40  # more than a statement time-out: backends of a killed server finish their statement first
 
@@ -190,6 +190,7 @@ class Server(SharedServer):
             log.seek(begin)
             return log.read().decode(errors="replace") or "(nothing)"
 
+    @uninterrupted()
     def _stop(self) -> None:
         if found := self._postmaster():
             pid, sockets = found

@@ -10,6 +10,7 @@ nothing but S3 is of use: the master would otherwise delete a bucket for any GET
 """
 
 import contextlib
+import html
 import importlib.metadata
 import itertools
 import json
@@ -29,7 +30,7 @@ import httpx
 
 from storage.signing import Credentials, Endpoint, presign
 from waybill import locks
-from waybill.shared_server import START_SECONDS, ServerError, SharedServer, tail, wait
+from waybill.shared_server import START_SECONDS, ServerError, SharedServer, tail, uninterrupted, wait
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
@@ -41,6 +42,7 @@ GRPC = 10_000
 # Both below those that systems give to outgoing connections, so that they are free at the next start too.
 PORTS = range(10_000, 20_000)
 TAKEN = "cannot be used"
+PORTS_SECONDS = 10  # to wait for those that others know
 
 OPTIONS = {
     "dir": ".",  # of relative paths neither commas nor the length of a socket's path matter
@@ -53,6 +55,7 @@ OPTIONS = {
     "s3.port.lance": "0",
     "s3.iam": "false",
     "s3.autoCreateBucket": "false",
+    "s3.allowedOrigins": "",  # see _allow_origins
     "s3.allowDeleteBucketNotEmpty": "false",
     "s3.localSocket": "s3.sock",
     "filer.localSocket": "filer.sock",
@@ -71,7 +74,7 @@ class SeaweedFSError(ServerError):
 
 @dataclass(frozen=True)
 class _Known:
-    """What is kept from one start to the next; ``ports`` changes when one of them is taken."""
+    """What is kept from one start to the next; ``ports`` changes when one of them is taken and nobody uses them yet."""
 
     access_key: str
     secret_key: str
@@ -81,8 +84,8 @@ class _Known:
 class Server(SharedServer):
     """A context manager around the server of ``data_dir``, whose files and ``buckets`` it makes where there are none.
 
-    ``origins`` are the web origins whose pages may use presigned URLs. One who joins a server that runs takes it as it
-    is. Raises SeaweedFSError.
+    ``origins`` are the web origins whose pages may use presigned URLs from now on; without any it stays as it is. One
+    who joins a server that runs takes it with its buckets. Raises SeaweedFSError.
     """
 
     name = "seaweedfs"
@@ -120,8 +123,12 @@ class Server(SharedServer):
         self._choose_user(self._files)
 
     def _join_or_start(self) -> None:
-        if self.alive():
-            return
+        if not self.alive():
+            self._start()
+        if self._origins:
+            self._allow_origins()
+
+    def _start(self) -> None:
         if not self._files.exists():
             self._user.make_private(self._files)
         self.trim_log()
@@ -135,7 +142,12 @@ class Server(SharedServer):
     def _try_start(self) -> str:
         """What the log says when it failed, otherwise nothing."""
         known = self._known()
-        if not all(map(_is_free, known.ports)):
+        self._remove_sockets()
+        if self._is_in_use:
+            if not wait(lambda: all(map(_is_free, known.ports)), PORTS_SECONDS):
+                taken = ", ".join(str(port) for port in known.ports if not _is_free(port))
+                raise SeaweedFSError(f"SeaweedFS cannot start again: port {taken}, or 10,000 above it, is taken now")
+        elif not all(map(_is_free, known.ports)):
             known = self._remember(_Known(known.access_key, known.secret_key, _free_ports()))
         self._remove_leftovers(master=known.ports[0])
         command: list[str | Path] = [self._reachable_program(), "-logtostderr", "mini", *self._arguments(known)]
@@ -162,8 +174,21 @@ class Server(SharedServer):
             log.seek(begin)
             return log.read().decode(errors="replace") or "(nothing)"
 
+    def _allow_origins(self) -> None:
+        """By a rule of the buckets, as the server may have been started by one with other origins or without any."""
+        origins = "".join(f"<AllowedOrigin>{html.escape(origin)}</AllowedOrigin>" for origin in self._origins)
+        methods = "".join(f"<AllowedMethod>{method}</AllowedMethod>" for method in ("GET", "HEAD", "PUT"))
+        rule = f"<CORSRule>{origins}{methods}<AllowedHeader>*</AllowedHeader></CORSRule>"
+        body = f"<CORSConfiguration>{rule}</CORSConfiguration>"
+        with httpx.Client(timeout=START_SECONDS, trust_env=False) as client:
+            for bucket in self.buckets:
+                try:
+                    client.put(self._presigned("PUT", bucket, "", cors=""), content=body).raise_for_status()
+                except httpx.HTTPError as error:
+                    raise SeaweedFSError(f"SeaweedFS takes no origins for the bucket {bucket}: {error}") from error
+
     def _arguments(self, known: _Known) -> list[str]:
-        options = OPTIONS | {"bucket": ",".join(self.buckets), "s3.allowedOrigins": ",".join(self._origins)}
+        options = OPTIONS | {"bucket": ",".join(self.buckets)}
         options |= {f"{part}.port": str(port) for part, port in zip(PARTS, known.ports, strict=True)}
         return [f"-{name}={value}" for name, value in options.items()]
 
@@ -179,22 +204,24 @@ class Server(SharedServer):
         return False
 
     def _round_trip(self, client: httpx.Client, bucket: str) -> bool:
-        endpoint = Endpoint.of(self.url, bucket, region=REGION, path_style=True)
-
         def ask(method: str) -> httpx.Response:
-            url = presign(self.credentials, method, endpoint, ".ready", now=datetime.now(UTC), expires_in=60)
+            url = self._presigned(method, bucket, ".ready")
             return client.request(method, url, content=b"ready" if method == "PUT" else None)
 
         return ask("PUT").is_success and ask("GET").content == b"ready" and ask("DELETE").is_success
 
+    def _presigned(self, method: str, bucket: str, key: str, **params: str) -> str:
+        endpoint = Endpoint.of(self.url, bucket, region=REGION, path_style=True)
+        return presign(self.credentials, method, endpoint, key, now=datetime.now(UTC), expires_in=60, params=params)
+
     def _remove_leftovers(self, master: int) -> None:
         """Options of the last start, which would be taken for ours, and what the master of another port knew."""
-        self._remove_sockets()
         (self._files / "mini.options").unlink(missing_ok=True)
         for old in self._files.glob("m[0-9]*"):
             if old.name != f"m{master}":
                 shutil.rmtree(old)
 
+    @uninterrupted()
     def _stop(self) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
             if not self.alive():

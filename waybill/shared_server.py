@@ -8,6 +8,8 @@ any more, so a server without users is an orphan: the next start replaces it.
 import contextlib
 import os
 import shutil
+import signal
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -39,6 +41,7 @@ class SharedServer(ABC):
         self.log = self.data_dir / f"{self.name}.log"
         self._user = ServerUser()
         self._users: IO[bytes] | None = None
+        self._is_in_use = False  # so that somebody knows its address, which must not change any more
 
     def __enter__(self) -> Self:
         try:
@@ -48,13 +51,15 @@ class SharedServer(ABC):
             with self._turn():
                 self._users = locks.opened(self.data_dir / f"{self.name}.users")
                 try:
-                    if locks.lock(self._users):
+                    self._is_in_use = not locks.lock(self._users)
+                    if not self._is_in_use:
                         self._stop()
                     self._join_or_start()
                 except BaseException:
                     self._users.close()
                     raise
                 locks.share(self._users)
+                self._is_in_use = True
         except OSError as error:
             raise self.error(f"{self.product} cannot run in {self.data_dir}: {error}") from error
         return self
@@ -64,7 +69,7 @@ class SharedServer(ABC):
     ) -> None:
         assert self._users is not None  # noqa: S101 - set by __enter__
         # Without its directory the server finds that out and stops by itself.
-        with self._users, contextlib.suppress(FileNotFoundError), self._turn():
+        with uninterrupted(), self._users, contextlib.suppress(FileNotFoundError), self._turn():
             if locks.lock(self._users):
                 self._stop()
 
@@ -128,6 +133,22 @@ class SharedServer(ABC):
 
     @abstractmethod
     def _stop(self) -> None: ...
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """While it lasts Ctrl-C and the like change nothing: what is being stopped would be left running."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal interrupts anything
+        yield
+        return
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def wait(condition: Callable[[], bool], seconds: float) -> bool:

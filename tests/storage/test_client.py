@@ -287,3 +287,16 @@ def test_checksum_of_parts_is_not_that_of_the_whole() -> None:
     assert client._hex("") is None
     assert client._hex("LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=-2") is None
     assert client._hex("LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=") == hashlib.sha256(b"hello").hexdigest()
+
+
+async def test_who_has_credentials_for_this_machine_needs_no_profile_and_no_proxy(
+    storage_config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "broken").write_text("not a file of settings")
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "broken"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "broken"))
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with connected(storage_config) as storage:
+        assert await storage.head(ONE, "nothing") is None

@@ -47,6 +47,13 @@ class Cli:
     def json(self, *arguments: str, given: object = None) -> Any:
         return orjson.loads(self.output(*arguments, "--json", given=orjson.dumps(given)))
 
+    def post(self, query: str, **variables: object) -> Any:
+        """``data`` of the answer to an operation."""
+        body, headers = {"query": query, "variables": variables}, {"Authorization": f"Bearer {self.key}"}
+        answer = httpx.post(f"{self.url}/graphql", json=body, headers=headers).json()
+        assert "errors" not in answer
+        return answer["data"]
+
     def start(self, *arguments: str, **how: Any) -> "subprocess.Popen[bytes]":
         return subprocess.Popen([*WAYBILL, *arguments], env=os.environ | self.variables, **how)
 

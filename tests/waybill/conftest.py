@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Caller
+from tests.waybill.commands import Cli
+from waybill.cli import wire
 from waybill.dev import DevError
 from waybill.shared_server import ServerError
 
@@ -25,6 +28,17 @@ def directory() -> Iterator[Path]:
     yield path
     path.chmod(0o755)
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def cli(service_url: str, admin: Caller) -> Cli:
+    return Cli(service_url, admin.key)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before S3 is tried again, in this process."""
+    monkeypatch.setattr(wire, "_PAUSES_SECONDS", (0.01, 0.01))
 
 
 def postmaster(data_dir: Path) -> int:

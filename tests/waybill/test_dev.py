@@ -23,7 +23,7 @@ from tests.waybill.conftest import as_nobody, gone, needs_root, postmaster
 from tests.waybill.test_seaweedfs import body_of, put
 from waybill import dev as embedded
 from waybill import seaweedfs
-from waybill.cli import main
+from waybill.cli import COMMANDS, main
 from waybill.settings import Settings
 
 WAYBILL = [sys.executable, "-m", "waybill"]
@@ -142,6 +142,40 @@ def test_files_survive_the_kill_of_everything(directory: Path) -> None:
         assert body_of(storage, "a") == b"kept"
         last = storage.pid
     wait_for(lambda: gone(last))
+
+
+def test_impatient_ctrl_c_stops_everything_all_the_same(directory: Path) -> None:
+    with dev(directory) as service:
+        servers = [postmaster(directory), int((directory / "seaweedfs" / "pid").read_text())]
+        while service.process.poll() is None:
+            service.process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        assert service.process.returncode in (0, 130, -signal.SIGINT)
+        assert all(map(gone, servers))
+
+
+def test_ctrl_c_before_a_command_has_begun_is_told_by_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(COMMANDS, "dev", "interrupted")
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert CliRunner().invoke(main, ["dev"]).exit_code == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_settings_of_aws_and_proxies_are_not_for_what_runs_here(directory: Path) -> None:
+    proxies = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "", "AWS_PROFILE": "nobody"}
+    with dev(directory, **proxies) as service:
+        assert httpx.get(service.url.replace("/graphql", "/readyz")).json() == {"status": "ok"}
+
+
+def test_worker_on_a_new_directory_has_nothing_to_do(directory: Path) -> None:
+    done = run("worker", "--drain", "--data-dir", directory)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_other_s3_is_used_where_its_buckets_are_named(directory: Path, seaweed: seaweedfs.Server) -> None:

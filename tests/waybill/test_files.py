@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -14,12 +13,6 @@ import pytest
 from models import AccessLevel, Role
 from tests.conftest import Caller, NewCaller, free_port, wait_for
 from tests.waybill.commands import Answer, Ask, Cli, between
-
-
-@pytest.fixture
-def cli(service_url: str, admin: Caller) -> Cli:
-    return Cli(service_url, admin.key)
-
 
 HARD = {
     "empty": b"",
@@ -106,8 +99,9 @@ def test_what_cannot_be_sent_is_named_and_the_rest_goes_on(cli: Cli, source: Pat
     result = cli.run("upload", str(source), "--batch", "files")
     assert result.exit_code == 1
     assert result.stdout == f"files: {count:,} sent, 0 there before, 4 failed\n"
-    for said in ("at most 256", "back\\slash", "U+000A", "not UTF-8"):
+    for said in ("at most 256", r'its name has "\"', "U+000A", "not UTF-8"):
         assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 4
 
 
 def test_upload_stops_where_the_quota_is_reached_and_goes_on_when_there_is_more(
@@ -145,7 +139,6 @@ def test_wrong_usage_is_explained(cli: Cli, source: Path) -> None:
     for arguments in ([str(source)], [str(source), "--batch", "b", "--object", "o"], [str(source / "empty")]):
         assert cli.run("upload", *arguments).exit_code == 2
     assert cli.run("upload", str(source / "nothing"), "--batch", "b").exit_code == 2
-    assert cli.run("download", "--batch", "nothing", str(source / "back")).exit_code == 1
 
 
 @pytest.fixture
@@ -165,7 +158,7 @@ def test_who_may_only_look_downloads_but_sends_nothing(
     assert tree(tmp_path / "back") == tree(source)
 
 
-EVIL = ["../out", "/tmp/out", "a/../../out", "..", ".", "a\\..\\out", "nul\0", "led/out", "UPPER", "upper"]  # noqa: S108
+EVIL = ["../out", "/tmp/out", "a/../../out", "..", ".", "a\\..\\out", "nul\0", "led/out", "same", "same"]  # noqa: S108
 
 
 def test_nothing_is_written_outside_of_the_directory(cli: Cli, tmp_path: Path) -> None:
@@ -174,8 +167,7 @@ def test_nothing_is_written_outside_of_the_directory(cli: Cli, tmp_path: Path) -
     names = [name for name in EVIL if "\0" not in name]
     for number, name in enumerate(names):
         cli.output("upload", str(body), "--object", f"o{number}", "--batch", "evil")
-        update = {"query": SET_PATH, "variables": {"id": f"o{number}", "path": name}}
-        assert "errors" not in post(cli, update)
+        cli.post(SET_PATH, id=f"o{number}", path=name)
     outside, back = tmp_path / "outside", tmp_path / "back"
     outside.mkdir()
     back.mkdir()
@@ -183,7 +175,7 @@ def test_nothing_is_written_outside_of_the_directory(cli: Cli, tmp_path: Path) -
     before = set(tmp_path.rglob("*"))
     result = cli.run("download", "--batch", "evil", str(back))
     assert result.exit_code == 1
-    assert result.stderr.count("failed: ") == len(names) - 1  # one of UPPER and upper is there
+    assert result.stderr.count("failed: ") == len(names) - 1  # one of the same is there
     [made] = set(tmp_path.rglob("*")) - before
     assert made.parent == back
     assert list(outside.iterdir()) == []
@@ -191,11 +183,6 @@ def test_nothing_is_written_outside_of_the_directory(cli: Cli, tmp_path: Path) -
 
 SET_PATH = """mutation($id: String!, $path: String!) {
   updateObjectData(input: {objectId: $id, set: [{key: "path", value: $path}]}) { object { id } } }"""
-
-
-def post(cli: Cli, body: Any) -> Any:
-    headers = {"Authorization": f"Bearer {cli.key}"}
-    return httpx.post(f"{cli.url}/graphql", json=body, headers=headers).json()
 
 
 def test_upload_outlives_a_restart_of_the_service(

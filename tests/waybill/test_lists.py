@@ -21,11 +21,6 @@ PORTS: Pairs = {
 
 
 @pytest.fixture
-def cli(service_url: str, admin: Caller) -> Cli:
-    return Cli(service_url, admin.key)
-
-
-@pytest.fixture
 async def ports(admin: Caller) -> None:
     await admin.create_batch("ports", PORTS)
     await admin.create_batch("lakes", {"como": [("country", "IT")]})

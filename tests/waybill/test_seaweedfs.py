@@ -177,6 +177,69 @@ def test_taken_port_is_replaced_and_the_files_stay(directory: Path) -> None:
         assert body_of(server, "second") == b"second"
 
 
+def sockets(ports: list[int]) -> list[Path]:
+    names = [
+        f"seaweedfs-{part}-grpc-{port + seaweedfs.GRPC}.sock" for part, port in zip(seaweedfs.PARTS, ports, strict=True)
+    ]
+    return [path for name in names if (path := Path("/tmp", name)).exists()]  # noqa: S108
+
+
+def test_address_that_somebody_uses_is_waited_for_and_never_changed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server(directory) as server:
+        old, url = ports(directory), server.url
+        os.kill(server.pid, signal.SIGKILL)
+        wait_for(lambda: not server.alive())
+        with socket.create_server(("127.0.0.1", old[0] + seaweedfs.GRPC)) as taken:
+            monkeypatch.setattr(seaweedfs, "PORTS_SECONDS", 0.1)
+            with pytest.raises(SeaweedFSError, match=f"port {old[0]}, or 10,000 above it, is taken"):
+                server.recover()
+            with pytest.raises(SeaweedFSError, match="is taken"), Server(directory):  # joins those who know it
+                pass
+            monkeypatch.undo()
+            threading.Timer(0.5, taken.close).start()
+            server.recover()
+        assert (server.url, ports(directory)) == (url, old)
+        put(server, "a", b"a")
+
+
+def test_sockets_of_a_killed_server_are_removed_with_its_ports(directory: Path) -> None:
+    with Server(directory) as server:
+        old = ports(directory)
+        assert sockets(old)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server.pid, signal.SIGKILL)
+        wait_for(lambda: not server.alive())
+        data = (directory / "seaweedfs.json").read_bytes()
+        left = [(path.parent / f"{path.name}.left") for path in sockets(old)]
+        for path, copy in zip(sockets(old), left, strict=True):
+            path.rename(copy)
+    (directory / "seaweedfs.json").write_bytes(data)
+    for copy in left:
+        copy.rename(copy.with_suffix(""))  # as if the one who used it had been killed as well
+    with socket.create_server(("127.0.0.1", old[0] + seaweedfs.GRPC)), Server(directory):
+        assert ports(directory) != old
+        assert not sockets(old)
+
+
+def preflight(server: Server, origin: str) -> int:
+    asked = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+    return httpx.options(f"{server.url}/{server.buckets[0]}/a", headers=asked, trust_env=False).status_code
+
+
+def test_one_who_joins_brings_origins(directory: Path) -> None:
+    one, other = "http://127.0.0.1:8000", "https://app.example"
+    with Server(directory) as server:
+        assert preflight(server, one) == 403
+        with Server(directory, origins=[one]):
+            assert (preflight(server, one), preflight(server, other)) == (200, 403)
+        with Server(directory, origins=[other]):
+            assert (preflight(server, one), preflight(server, other)) == (403, 200)
+        with Server(directory):
+            assert preflight(server, other) == 200
+
+
 def test_port_taken_in_the_last_moment_is_replaced(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -23,11 +23,6 @@ HARD = ["", " ", "ü", "日本", "💡", '"', "\\", "a=b", "\n\t\x01", "%_", "00
 
 
 @pytest.fixture
-def cli(service_url: str, admin: Caller) -> Cli:
-    return Cli(service_url, admin.key)
-
-
-@pytest.fixture
 async def elsewhere(service_url: str, new_caller: NewCaller) -> Cli:
     """For the admin of another, empty tenant."""
     return Cli(service_url, (await new_caller()).key)

@@ -8,16 +8,14 @@ from pathlib import Path
 import pytest
 
 from waybill.cli import wire
-from waybill.cli.wire import Refused, Unreachable, Wire
+from waybill.cli.client import Unreachable
+from waybill.cli.wire import Broken, Refused, Wire
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 BODY = bytes(range(256)) * 4_096
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 NOTHING = b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n"
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "_PAUSES_SECONDS", (0.01, 0.01))
 
 
 class Peer:
@@ -79,6 +77,21 @@ async def test_what_stays_away_is_unreachable(peer: Peer, tmp_path: Path) -> Non
     async with Wire() as sut:
         with (tmp_path / "file").open("xb") as file, pytest.raises(Unreachable, match="does not answer"):
             await sut.get(peer.url, file, print)
+
+
+async def test_file_that_breaks_while_others_get_through_is_broken_alone(peer: Peer, tmp_path: Path) -> None:
+    peer.answers = [WHOLE] * 3
+    async with Wire() as sut:
+
+        async def break_off(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with (tmp_path / f"other{len(peer.answers)}").open("xb") as file:
+                await sut.get(peer.url, file, print)
+            writer.close()
+
+        async with await asyncio.start_server(break_off, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/key"
+            with (tmp_path / "file").open("xb") as file, pytest.raises(Broken, match="does not answer"):
+                await sut.get(url, file, print)
 
 
 async def test_refusal_is_not_repeated(peer: Peer, tmp_path: Path) -> None:

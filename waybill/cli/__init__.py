@@ -1,6 +1,7 @@
 """The command line. Each command's module is imported when it is run, so that a client's command starts at once."""
 
 import importlib
+import signal
 from typing import Any
 
 import click
@@ -34,6 +35,13 @@ class _Commands(click.Group):
         module: Any = importlib.import_module(COMMANDS[name])
         command: click.Command = getattr(module, name, None) or getattr(module, f"{name}_")
         return command
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends at once and without a trace
+            raise click.exceptions.Exit(130) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,10 +1,11 @@
 """What the commands that talk to a service share: options, calls that are repeated, failures with their exit codes."""
 
 import asyncio
+import errno
 import functools
-import ipaddress
 import random
 import re
+import signal
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import click
 import orjson
 
+from storage.loopback import is_loopback
 from waybill.cli import data_dir
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ _PAUSES_SECONDS = (0.2, 0.5, 1, 2, 4, 8)
 _LONGEST_PAUSE_SECONDS = 60
 _TIMEOUT_SECONDS = 90  # longer than the service's own time-out, so that its answer is heard
 _TRANSIENT_STATUS = (429, 502, 503)
-_TRANSIENT_CODES = ("UNAVAILABLE", "CONFLICT")  # the database is away, or had to end one of two transactions
+# The database is away, or had to end one of two transactions, or S3 is away.
+_TRANSIENT_CODES = ("UNAVAILABLE", "CONFLICT", "STORAGE_UNAVAILABLE")
 _DENIED = ("UNAUTHENTICATED", "FORBIDDEN")
 
 QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
@@ -34,7 +37,7 @@ Exit codes:
   0  done; after an import, everything is there as in the file
   1  the service refused it or it failed; in an import, some objects differ
   2  wrong usage, or a malformed file
-  3  the service cannot be reached or does not work
+  3  the service, or S3, cannot be reached or does not work
   4  not authenticated, or not allowed
 
 The service must allow pages of 100 and 2,000 objects a call: by default it
@@ -93,7 +96,7 @@ class Service:
                 "User-Agent": "waybill-cli",
             },
             timeout=httpx.Timeout(_TIMEOUT_SECONDS, connect=5),
-            trust_env=not _is_loopback(self._url),  # a proxy of the environment does not lead to this machine
+            trust_env=not is_loopback(self._url),  # a proxy of the environment does not lead to this machine
         )
         return self
 
@@ -192,19 +195,33 @@ def client_command(name: str) -> Callable[[Callable[..., Awaitable[None]]], clic
             service = Service(url, _key(url, key))
 
             async def inside() -> None:
+                _end_by_signals()
                 async with service:
                     await function(service, **given)
 
             try:
                 asyncio.run(inside())
-            except KeyboardInterrupt:
-                raise click.exceptions.Exit(130) from None
+            except asyncio.CancelledError:
+                raise KeyboardInterrupt from None
+            except OSError as error:
+                if error.errno == errno.EPIPE:  # the reader of our output has seen enough, which click knows
+                    raise
+                raise click.ClickException(str(error)) from error
 
         command = click.command(name, epilog=_EXIT_CODES)(run)
         command.params += _options()
         return command
 
     return make
+
+
+def _end_by_signals() -> None:
+    """A closed terminal and SIGTERM unwind the present task, so that it leaves nothing half done; as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - for mypy
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
 def _options() -> list[click.Parameter]:
@@ -240,18 +257,10 @@ def _endpoint(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}/graphql"
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _key(url: str, given: str | None) -> str:
     """Raises Denied when there is none. The file's key is never sent to another machine."""
     key = (given or "").strip()
-    if not key and _is_loopback(url):
+    if not key and is_loopback(url):
         try:
             key = (data_dir.chosen() / "api-key").read_text().strip()
         except OSError:

@@ -6,16 +6,20 @@ import re
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from threading import Event
+from typing import Any, BinaryIO
 
 import click
 import orjson
 
+from waybill import locks
 from waybill.cli.client import PAGE, Service, ServiceError, client_command
-from waybill.cli.report import complain, of_bytes
-from waybill.cli.wire import AT_ONCE, Advance, Refused, Unreachable, Wire, sha256_of
+from waybill.cli.report import Bar, bars, complain
+from waybill.cli.wire import AT_ONCE, Broken, Refused, Wire, sha256_of
+
+_AHEAD = 5_000  # files that are listed before their turn, so that what is left is known, but not all of a large batch
+_GROWING = ".waybill-{}.part"  # short, as a longer name than the file's might be too long
 
 _FILE = "objectId data { key value } file { size sha256 access(expiresIn: 3600) { url } }"
 LIST = f"""query List($id: String!, $first: Int, $after: String) {{ batch(batchId: $id) {{
@@ -37,32 +41,45 @@ class Work:
     service: Service
     wire: Wire
     root: Path
-    advance: Advance
+    bar: Bar
     counts: Counts = field(default_factory=Counts)
     complaints: list[str] = field(default_factory=list)
-    _taken: dict[str, str] = field(default_factory=dict)  # paths as file systems compare them that know no case
+    _stop: Event = field(default_factory=Event)
+    _swept: set[Path] = field(default_factory=set)  # directories without what an earlier run has left
+    _objects: dict[Path, str] = field(default_factory=dict)  # by the path that their data say
+    _here: dict[tuple[int, int], Path] = field(default_factory=dict)  # files that are as they should be, by inode
 
     async def run(self, batch_id: str) -> None:
-        slots = asyncio.Semaphore(2 * AT_ONCE)  # of files at once, so that a large batch is not held in memory
+        """Raises ServiceError for what concerns all: the service or S3 is away, or the key is not good for it."""
+        listed: asyncio.Queue[Any] = asyncio.Queue(_AHEAD)
+        takers = 2 * AT_ONCE  # so that the wire has something to do while others look what is there
 
-        async def one(node: Any) -> None:
-            try:
+        async def put_all() -> None:
+            async for node in self._nodes(batch_id):
+                self.bar.expect(int(node["file"]["size"]))
+                await listed.put(node)
+            for _ in range(takers):
+                await listed.put(None)
+
+        async def take() -> None:
+            while node := await listed.get():
                 await self._one(node)
-            finally:
-                slots.release()
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                async for node in self._nodes(batch_id):
-                    await slots.acquire()
-                    tasks.create_task(one(node))
+                tasks.create_task(put_all())
+                for _ in range(takers):
+                    tasks.create_task(take())
         except ExceptionGroup as errors:  # not except*, which wraps what is raised in it before Python 3.11.4
             raise errors.exceptions[0] from None
+        finally:
+            self._stop.set()
 
     async def _nodes(self, batch_id: str) -> AsyncIterator[Any]:
         after = None
         while True:
             answer = await self.service.page(LIST, {"first": PAGE}, id=batch_id, after=after)
+            self.root.mkdir(parents=True, exist_ok=True)  # not before it is known that there is such a batch
             page = answer["batch"]["objects"]
             for node in page["nodes"]:
                 yield node
@@ -75,76 +92,110 @@ class Work:
         data = {pair["key"]: pair["value"] for pair in node["data"]}
         name = data.get("path", object_id)
         try:
-            path = self._place(name)
-            if await asyncio.to_thread(_same, path, file):
-                self.counts.files_there += 1
-                self.advance(int(file["size"]))
-            else:
-                await self._fetch(object_id, path, file)
-                self.counts.files_fetched += 1
-                self.counts.bytes_fetched += int(file["size"])
-            if (moment := _nanoseconds(data.get("mtime", ""))) is not None:
-                os.utime(path, ns=(moment, moment))
+            path = self._place(name, object_id)
+            is_there = await asyncio.to_thread(self._same, path, file)
+            fetched_bytes = 0 if is_there else await self._fetch(object_id, path, file)
+            self._mark(path, _nanoseconds(data.get("mtime", "")))
         except ServiceError as error:
             if error.exit_code != ServiceError.exit_code:
                 raise
             self._fail(name, error.message)
         except OSError as error:
             self._fail(name, f"cannot be written: {error.strerror or error}")
-        except (Refused, Unreachable, ValueError) as error:
+        except (Refused, Broken, ValueError) as error:
             self._fail(name, str(error))
+        else:
+            self.counts.bytes_fetched += fetched_bytes
+            if is_there:
+                self.counts.files_there += 1
+                self.bar.advance(int(file["size"]))
+            else:
+                self.counts.files_fetched += 1
 
-    def _place(self, name: str) -> Path:
+    def _place(self, name: str, object_id: str) -> Path:
         """Where the file goes, below the root in any case. Raises ValueError for what would be elsewhere, or twice."""
-        parts = PurePosixPath(name).parts
+        parts = PurePosixPath(os.fsdecode(name.encode())).parts
         if not parts or name.startswith("/") or ".." in parts or "\\" in name or re.search("[\0-\x1f\x7f]", name):
             raise ValueError("this is no path below the directory")
-        other = self._taken.setdefault("/".join(parts).casefold(), name)
-        if other != name:
-            raise ValueError(f'it would be the same file as "{other}" where names know no case')
-        path = self.root
-        for part in parts[:-1]:
-            path = path / part
-            if path.is_symlink():
-                raise ValueError(f"{path} is a link, which may lead elsewhere")
-            path.mkdir(exist_ok=True)
-        path = path / parts[-1]
+        path = self.root.joinpath(*parts)
+        if (other := self._objects.setdefault(path, object_id)) != object_id:
+            raise ValueError(f'"{other}" has the same path')
+        for directory in reversed(path.parents[: len(parts) - 1]):
+            if directory.is_symlink():
+                raise ValueError(f"{directory} is a link, which may lead elsewhere")
+            directory.mkdir(exist_ok=True)
         if path.is_symlink():
             raise ValueError(f"{path} is a link, which may lead elsewhere")
+        if path.parent not in self._swept:
+            self._swept.add(path.parent)
+            _sweep(path.parent)
         return path
 
-    async def _fetch(self, object_id: str, path: Path, file: Any) -> None:
-        """The file appears when it is whole and proved."""
-        growing = path.with_name(f".{secrets.token_hex(8)}.part")  # a longer name might be too long
+    def _same(self, path: Path, file: Any) -> bool:
+        """Whether the file is there already; to be called in a thread."""
+        return (
+            file["sha256"] is not None
+            and path.is_file()
+            and path.stat().st_size == int(file["size"])
+            and sha256_of(path, self._stop, lambda _: None) == file["sha256"]
+        )
+
+    async def _fetch(self, object_id: str, path: Path, file: Any) -> int:
+        """The number of bytes. The file appears when it is whole and proved."""
+        growing = path.with_name(_GROWING.format(secrets.token_hex(8)))
         try:
             with growing.open("xb") as out:
-                try:
-                    digest = await self.wire.get(file["access"]["url"], out, self.advance)
-                except Refused as error:
-                    if error.status != 403:  # the URL may have expired meanwhile
-                        raise
-                    file = (await self.service.call(ONE, id=object_id))["object"]["file"]
-                    digest = await self.wire.get(file["access"]["url"], out, self.advance)
+                locks.lock(out)
+                async with self.wire.turns:
+                    file, digest = await self._bytes(object_id, file, out)
                 size = out.tell()
             if size != int(file["size"]) or file["sha256"] not in (None, digest):
                 raise ValueError("the bytes are not those that were proved")
+            self._check_alias(path)
             growing.replace(path)
         finally:
             growing.unlink(missing_ok=True)
+        return size
+
+    async def _bytes(self, object_id: str, file: Any, out: BinaryIO) -> tuple[Any, str]:
+        """The file that they are now, and their SHA-256."""
+        try:
+            return file, await self.wire.get(file["access"]["url"], out, self.bar.advance)
+        except Refused as error:
+            if error.status not in (403, 404):  # the URL has expired, or another file has taken its place
+                raise
+        file = (await self.service.call(ONE, id=object_id))["object"]["file"]
+        if file is None or file["access"] is None:
+            raise ValueError("it has no file any more")
+        return file, await self.wire.get(file["access"]["url"], out, self.bar.advance)
+
+    def _check_alias(self, path: Path) -> None:
+        """Raises ValueError where another file of the batch is there, under a name that is the same to the system.
+
+        Such as one in other case. A file of two names by a hard link is none.
+        """
+        if path.exists():
+            found = path.stat()
+            other = self._here.get((found.st_dev, found.st_ino), path)
+            if other != path and found.st_nlink == 1:
+                raise ValueError(f"it would be the same file as {other.relative_to(self.root)} here")
+
+    def _mark(self, path: Path, mtime_ns: int | None) -> None:
+        found = path.stat()
+        self._here[found.st_dev, found.st_ino] = path
+        if mtime_ns is not None and mtime_ns != found.st_mtime_ns:
+            os.utime(path, ns=(mtime_ns, mtime_ns))
 
     def _fail(self, name: str, how: str) -> None:
         self.counts.files_failed += 1
         self.complaints.append(f"failed: {name!r}: {how}")
 
 
-def _same(path: Path, file: Any) -> bool:
-    """Whether the file is there already; to be called in a thread."""
-    return (
-        file["sha256"] is not None
-        and path.is_file()
-        and path.stat().st_size == int(file["size"])
-        and sha256_of(path) == file["sha256"]
-    )
+def _sweep(directory: Path) -> None:
+    """Removes what a killed run was about to write; what a run is writing now is locked."""
+    for growing in directory.glob(_GROWING.format("*")):
+        if not locks.held(growing):
+            growing.unlink(missing_ok=True)
 
 
 def _nanoseconds(seconds: str) -> int | None:
@@ -163,10 +214,9 @@ async def download(service: Service, batch_id: str, directory: Path, as_json: bo
     verified before a file appears, and its time is what it was. Files that are there already are left out. --json
     prints counts.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     async with Wire() as wire:
-        with of_bytes("fetching", None) as (progress, task):
-            work = Work(service, wire, directory.resolve(), partial(progress.advance, task))
+        with bars("fetching") as [bar]:
+            work = Work(service, wire, directory.resolve(), bar)
             await work.run(batch_id)
     counts = work.counts
     failed = f", {counts.files_failed:,} failed" if counts.files_failed else ""

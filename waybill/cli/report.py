@@ -10,7 +10,6 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -19,9 +18,25 @@ from rich.progress import (
 _MOST_COMPLAINTS = 20
 
 
+class Bar:
+    """How many bytes are done of those expected so far. Threads may advance it."""
+
+    def __init__(self, progress: Progress, what: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(what, total=None)
+        self._total_bytes = 0
+
+    def expect(self, more_bytes: int) -> None:
+        self._total_bytes += more_bytes
+        self._progress.update(self._task, total=self._total_bytes)
+
+    def advance(self, more_bytes: int) -> None:
+        self._progress.advance(self._task, more_bytes)
+
+
 @contextmanager
-def of_bytes(what: str, total: int | None) -> Iterator[tuple[Progress, TaskID]]:
-    """Nothing is shown where standard error is no terminal."""
+def bars(*whats: str) -> Iterator[list[Bar]]:
+    """One below the other. Nothing is shown where standard error is no terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -31,7 +46,7 @@ def of_bytes(what: str, total: int | None) -> Iterator[tuple[Progress, TaskID]]:
     )
     quiet = not sys.stderr.isatty()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
-        yield progress, progress.add_task(what, total=total)
+        yield [Bar(progress, what) for what in whats]
 
 
 def complain(complaints: Sequence[str]) -> None:

@@ -1,24 +1,22 @@
 """`waybill upload`: a directory as a batch, or one file for an object."""
 
 import asyncio
-import mimetypes
-import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import click
 import orjson
 
 from waybill.cli.client import PAGE, QUOTA_EXCEEDED, Service, ServiceError, client_command
-from waybill.cli.report import complain, of_bytes
-from waybill.cli.wire import Advance, Refused, Unreachable, Wire, sha256_of
+from waybill.cli.local_files import Local, failed, in_directory, in_portions
+from waybill.cli.report import bars, complain
+from waybill.cli.wire import Advance, Broken, Refused, Wire, sha256_of
 
-PORTION = 200  # files that are announced in one call
-_PORTIONS_AT_ONCE = 3
+_PORTIONS_AT_ONCE = 8
 _HASHED_AT_ONCE = 2
 
 CREATE_BATCH = "mutation CreateBatch($id: String!) { createBatch(input: {batchId: $id}) { batch { batchId } } }"
@@ -35,26 +33,6 @@ COMPLETE = """mutation Complete($ids: [ID!]!) { completeUploads(input: {uploadId
   results { uploadId state problem } } }"""
 
 
-@dataclass(frozen=True)
-class Local:
-    """A file here, and the object it is there."""
-
-    path: Path
-    object_id: str
-    size: int
-    mtime_ns: int
-
-    @property
-    def type(self) -> str:
-        return mimetypes.guess_type(self.path.name)[0] or "application/octet-stream"
-
-    def data(self) -> list[dict[str, str]]:
-        """``mtime`` is in seconds, exact to the nanosecond."""
-        mtime = f"{self.mtime_ns // 10**9}.{self.mtime_ns % 10**9:09}"
-        values = {"path": self.object_id, "size": str(self.size), "type": self.type, "mtime": mtime}
-        return [{"key": key, "value": value} for key, value in values.items()]
-
-
 @dataclass
 class Counts:
     files_sent: int = 0
@@ -69,115 +47,96 @@ class Work:
     service: Service
     wire: Wire
     batch_id: str | None  # of the objects that are made; without it they must exist
-    advance: Advance
+    read: Advance  # called from threads
+    sent: Advance
     counts: Counts = field(default_factory=Counts)
     complaints: list[str] = field(default_factory=list)
     full: str = ""  # what the service said where the tenant's quota was reached; nothing more is announced then
     files_left: int = 0  # because of that
     _hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HASHED_AT_ONCE))
+    _stop: Event = field(default_factory=Event)
 
-    async def run(self, files: Sequence[Local]) -> None:
-        """Raises ServiceError for what concerns all: the service is away, or the key is not good for it."""
+    async def run(self, files: Iterator[Local]) -> None:
+        """Raises ServiceError for what concerns all: the service or S3 is away, or the key is not good for it."""
         slots = asyncio.Semaphore(_PORTIONS_AT_ONCE)
 
-        async def portion(some: Sequence[Local]) -> None:
-            async with slots:
+        async def bring(some: Sequence[Local]) -> None:
+            try:
                 if self.full:
-                    self._leave(some)
+                    self.files_left += len(some)
                 else:
-                    await self._bring(some)
+                    await self._announce(await self._hashed(some))
+            finally:
+                slots.release()
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                for start in range(0, len(files), PORTION):
-                    tasks.create_task(portion(files[start : start + PORTION]))
+                for portion in in_portions(files):
+                    await slots.acquire()
+                    tasks.create_task(bring(portion))
         except ExceptionGroup as errors:  # not except*, which wraps what is raised in it before Python 3.11.4
             raise errors.exceptions[0] from None
+        finally:
+            self._stop.set()
 
-    async def _bring(self, files: Sequence[Local]) -> None:
-        hashed = await asyncio.gather(*(self._hash(file) for file in files))
-        digests = {file: digest for file, digest in zip(files, hashed, strict=True) if digest is not None}
-        await self._announce(digests)
+    async def _hashed(self, files: Sequence[Local]) -> dict[Local, str]:
+        """Those that can be read, with their SHA-256."""
 
-    async def _hash(self, file: Local) -> str | None:
+        def hashed() -> list[str | OSError]:
+            found: list[str | OSError] = []
+            for file in files:
+                try:
+                    found.append(sha256_of(file.path, self._stop, self.read))
+                except OSError as error:
+                    found.append(error)
+            return found
+
         async with self._hashing:
-            try:
-                return await asyncio.to_thread(sha256_of, file.path)
-            except OSError as error:
-                self._fail(file, f"cannot be read: {error.strerror}")
-                return None
+            found = await asyncio.to_thread(hashed)
+        digests = {}
+        for file, digest in zip(files, found, strict=True):
+            if isinstance(digest, OSError):
+                self._fail(file, f"cannot be read: {digest.strerror}")
+            else:
+                digests[file] = digest
+        return digests
 
     async def _announce(self, digests: dict[Local, str]) -> None:
         """What the service refuses is told apart from the rest by halves."""
         if not digests:
             return
         try:
-            uploads = await self._uploads(digests)
+            there = await self._there([file.object_id for file in digests])
+            elsewhere = {file: where for file in digests if (where := self._other_batch(there.get(file.object_id)))}
+            mine = {file: digest for file, digest in digests.items() if file not in elsewhere}
+            wanted = {file: digest for file, digest in mine.items() if not _is_complete(there, file, digest)}
+            uploads = await self._uploads(wanted, there)
+            await self._set_data([file for file in mine if file.object_id in there], there)
         except ServiceError as error:
             if error.exit_code != ServiceError.exit_code:
                 raise
-            if len(digests) == 1:
-                self._fail(next(iter(digests)), error.message)
+            if error.code == QUOTA_EXCEEDED:
+                self.full = error.message
+                self.files_left += len(digests)
                 return
-            each = list(digests.items())
-            for half in (each[: len(each) // 2], each[len(each) // 2 :]):
-                await self._announce(dict(half))
+            for part in self._tried_next(digests, error):
+                await self._announce(part)
             return
-        sent = await asyncio.gather(*(self._put(file, upload) for file, upload in uploads.items()))
-        await self._complete(
-            {upload["id"]: file for (file, upload), done in zip(uploads.items(), sent, strict=True) if done}
-        )
+        for file, where in elsewhere.items():
+            self._fail(file, f'is in batch "{where}"')
+        self.counts.files_there += len(mine) - len(wanted)
+        self.sent(sum(file.size for file in mine if file not in wanted))
+        ids = await asyncio.gather(*(self._put(file, wanted[file], upload) for file, upload in uploads.items()))
+        await self._complete({upload_id: file for file, upload_id in zip(uploads, ids, strict=True) if upload_id})
 
-    async def _uploads(self, digests: dict[Local, str]) -> dict[Local, Any]:
-        """By file; those whose bytes are there need none."""
-        files = {file.object_id: file for file in digests}
-        there = await self._there(list(files))
-        new = [file for file in digests if file.object_id not in there]
-        uploads: list[Any] = []
-        if new:
-            if self.batch_id is None:
-                raise ServiceError(f'There is no object "{new[0].object_id}": make it, or pass --batch as well.')
-            objects = [{"objectId": one.object_id, "data": one.data(), "file": _file(one, digests[one])} for one in new]
-            try:
-                uploads += await self._made(new, CREATE_OBJECTS, id=self.batch_id, objects=objects)
-            except ServiceError as error:
-                if error.code != "ALREADY_EXISTS" or not error.retried:
-                    raise
-                return await self._uploads(digests)  # an attempt whose answer was lost has made them
-        again, files_again = [], []
-        for object_id, node in there.items():
-            file = files[object_id]
-            if self.batch_id is not None and node["batch"]["batchId"] != self.batch_id:
-                self._fail(file, f'is in batch "{node["batch"]["batchId"]}"')
-                continue
-            if self.batch_id is not None and node["data"] != file.data():
-                await self.service.call(SET_DATA, id=object_id, data=file.data())
-            known = node["file"] or {}
-            if (known.get("state"), known.get("size"), known.get("sha256")) == ("COMPLETE", file.size, digests[file]):
-                self.counts.files_there += 1
-                self.advance(file.size)
-            else:
-                again.append({"objectId": object_id, "file": _file(file, digests[file])})
-                files_again.append(file)
-        if again:
-            uploads += await self._made(files_again, CREATE_UPLOADS, files=again)
-        return {files[upload["object"]["objectId"]]: upload for upload in uploads}
-
-    async def _made(self, whose: Sequence[Local], mutation: str, /, **variables: object) -> list[Any]:
-        """The uploads of these files; none where they would be more than the tenant's quota allows for."""
-        try:
-            [made] = (await self.service.call(mutation, **variables)).values()
-        except ServiceError as error:
-            if error.code != QUOTA_EXCEEDED:
-                raise
-            self.full = error.message
-            self._leave(whose)
+    def _tried_next(self, digests: dict[Local, str], error: ServiceError) -> list[dict[Local, str]]:
+        if error.code == "ALREADY_EXISTS" and error.retried:
+            return [digests]  # an attempt whose answer was lost has made them
+        if len(digests) == 1:
+            self._fail(next(iter(digests)), error.message)
             return []
-        return list(made["uploads"])
-
-    def _leave(self, files: Sequence[Local]) -> None:
-        self.counts.files_failed += len(files)
-        self.files_left += len(files)
+        each = list(digests.items())
+        return [dict(each[: len(each) // 2]), dict(each[len(each) // 2 :])]
 
     async def _there(self, object_ids: list[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -187,21 +146,66 @@ class Work:
             found.update((node["objectId"], node) for node in nodes)
         return found
 
-    async def _put(self, file: Local, upload: Any) -> bool:
+    def _other_batch(self, node: Any) -> str | None:
+        """Where it is instead of the batch that was asked for."""
+        other = node and self.batch_id is not None and node["batch"]["batchId"] != self.batch_id
+        return str(node["batch"]["batchId"]) if other else None
+
+    async def _uploads(self, digests: Mapping[Local, str], there: Mapping[str, Any]) -> dict[Local, Any]:
+        """For each file, whose object is made where it is not ``there``."""
+        made: list[Any] = []
+        if old := [_for_object(file, digests[file]) for file in digests if file.object_id in there]:
+            made += (await self.service.call(CREATE_UPLOADS, files=old))["createUploads"]["uploads"]
+        if new := [file for file in digests if file.object_id not in there]:
+            if self.batch_id is None:
+                raise ServiceError(f'There is no object "{new[0].object_id}": make it, or pass --batch as well.')
+            objects = [{**_for_object(file, digests[file]), "data": file.data()} for file in new]
+            answer = await self.service.call(CREATE_OBJECTS, id=self.batch_id, objects=objects)
+            made += answer["createObjects"]["uploads"]
+        files = {file.object_id: file for file in digests}
+        return {files[upload["object"]["objectId"]]: upload for upload in made}
+
+    async def _set_data(self, files: Sequence[Local], there: Mapping[str, Any]) -> None:
+        """Other pairs of the objects are none of our business."""
+        for file in files if self.batch_id is not None else ():
+            data = file.data()
+            keys = {pair["key"] for pair in data}
+            known = [(pair["key"], pair["value"]) for pair in there[file.object_id]["data"] if pair["key"] in keys]
+            if sorted(known) != sorted((pair["key"], pair["value"]) for pair in data):
+                await self.service.call(SET_DATA, id=file.object_id, data=data)
+
+    async def _put(self, file: Local, digest: str, upload: Any) -> str | None:
+        """The id of the upload that has brought the file."""
+        async with self.wire.turns:
+            try:
+                try:
+                    await self._send(file, upload)
+                except Refused as error:
+                    if error.status != 403 or file.has_changed():
+                        raise
+                    # Its URL may have expired while it waited for its turn.
+                    files = [_for_object(file, digest)]
+                    [upload] = (await self.service.call(CREATE_UPLOADS, files=files))["createUploads"]["uploads"]
+                    await self._send(file, upload)
+            except OSError as error:
+                self._fail(file, f"cannot be read: {error.strerror}")
+            except Broken as error:
+                self._fail(file, str(error))
+            except Refused as error:
+                changed = error.status in (400, 403) and file.has_changed()
+                self._fail(file, "was changed while it was read" if changed else str(error))
+            except ServiceError as error:
+                if error.exit_code != ServiceError.exit_code:
+                    raise
+                self._fail(file, error.message)
+            else:
+                self.counts.bytes_sent += file.size
+                return str(upload["id"])
+        return None
+
+    async def _send(self, file: Local, upload: Any) -> None:
         headers = {header["name"]: header["value"] for header in upload["headers"]}
-        try:
-            await self.wire.put(file.path, file.size, upload["url"], headers, self.advance)
-        except OSError as error:
-            self._fail(file, f"cannot be read: {error.strerror}")
-        except Unreachable as error:
-            self._fail(file, str(error))
-        except Refused as error:
-            changed = error.status in (400, 403) and _stat(file.path) != (file.size, file.mtime_ns)
-            self._fail(file, "was changed while it was read" if changed else str(error))
-        else:
-            self.counts.bytes_sent += file.size
-            return True
-        return False
+        await self.wire.put(file.path, file.size, upload["url"], headers, self.sent)
 
     async def _complete(self, uploads: dict[str, Local]) -> None:
         if not uploads:
@@ -216,46 +220,17 @@ class Work:
                 self.counts.files_sent += 1
 
     def _fail(self, file: Local, how: str) -> None:
-        self.counts.files_failed += 1
-        self.complaints.append(f"failed: {file.path}: {how}")
+        self.complaints.append(failed(file.path, how))
 
 
-def _file(file: Local, digest: str) -> dict[str, object]:
-    return {"name": file.path.name, "contentType": file.type, "size": file.size, "sha256": digest}
+def _for_object(file: Local, digest: str) -> dict[str, object]:
+    announced = {"name": file.name, "contentType": file.type, "size": file.size, "sha256": digest}
+    return {"objectId": file.object_id, "file": announced}
 
 
-def _stat(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
-
-
-def _walk(root: Path, complaints: list[str]) -> Iterator[Local]:
-    """Regular files, in the order of their paths; nothing is followed out of the directory."""
-
-    def complain(error: OSError) -> None:
-        complaints.append(f"failed: {error.filename}: cannot be read: {error.strerror}")
-
-    for directory, below, names in os.walk(root, onerror=complain):
-        below.sort()
-        for name in sorted(names):
-            path = Path(directory, name)
-            try:
-                found = path.lstat()
-            except OSError as error:
-                complain(error)
-                continue
-            if not stat.S_ISREG(found.st_mode):
-                continue
-            object_id = path.relative_to(root).as_posix()
-            try:
-                object_id.encode()
-            except UnicodeEncodeError:
-                complaints.append(f"failed: {os.fsencode(path)!r}: the name is not UTF-8")
-                continue
-            yield Local(path, object_id, found.st_size, found.st_mtime_ns)
+def _is_complete(there: Mapping[str, Any], file: Local, digest: str) -> bool:
+    known = there.get(file.object_id, {}).get("file") or {}
+    return (known.get("state"), known.get("size"), known.get("sha256")) == ("COMPLETE", file.size, digest)
 
 
 @client_command("upload")
@@ -266,7 +241,10 @@ async def upload(service: Service, path: Path, batch_id: str | None, object_id: 
     """Send the files of a directory, or one file, straight to S3.
 
     DIR --batch ID makes an object of each regular file below DIR: its id is the relative path, which is unique in the
-    tenant as all ids are, its data are path, size, type and mtime. Links are not followed.
+    tenant as all ids are, its data are path, size, type and mtime. Links, empty directories and what is no regular file
+    stay behind. So do, with a complaint, files of more than 5 GiB, paths of more than 256 characters (or what the
+    service allows), and names that are not UTF-8 or have a backslash, a control character or a mark that turns the
+    direction of writing.
     FILE --object ID sends one file, for an object that exists, or with --batch
     for a new one.
 
@@ -277,12 +255,13 @@ async def upload(service: Service, path: Path, batch_id: str | None, object_id: 
     if path.is_dir():
         if batch_id is None or object_id is not None:
             raise click.UsageError("A directory needs --batch, and no --object.")
-        files = list(_walk(path, complaints))
+        total_bytes = sum(file.size for file in in_directory(path, []))  # rather than keep a list of millions
+        files = in_directory(path, complaints)
     else:
         if object_id is None:
             raise click.UsageError("A file needs --object.")
-        found = path.stat()
-        files = [Local(path, object_id, found.st_size, found.st_mtime_ns)]
+        file = _single(path, object_id)
+        total_bytes, files = file.size, iter([file])
     if batch_id is not None:
         try:
             await service.call(CREATE_BATCH, id=batch_id)
@@ -290,14 +269,29 @@ async def upload(service: Service, path: Path, batch_id: str | None, object_id: 
             if error.code != "ALREADY_EXISTS":
                 raise
     async with Wire() as wire:
-        with of_bytes("sending", sum(file.size for file in files)) as (progress, task):
-            work = Work(service, wire, batch_id, partial(progress.advance, task), complaints=complaints)
-            work.counts.files_failed = len(complaints)
+        with bars("reading", "sending") as (reading, sending):
+            reading.expect(total_bytes)
+            sending.expect(total_bytes)
+            work = Work(service, wire, batch_id, reading.advance, sending.advance, complaints=complaints)
             await work.run(files)
     counts = work.counts
+    counts.files_failed = len(complaints) + work.files_left
     verifying = f", {counts.files_verifying:,} still being verified" if counts.files_verifying else ""
-    failed = f", {counts.files_failed:,} failed" if counts.files_failed else ""
-    said = f"files: {counts.files_sent:,} sent{verifying}, {counts.files_there:,} there before{failed}"
+    failures = f", {counts.files_failed:,} failed" if counts.files_failed else ""
+    said = f"files: {counts.files_sent:,} sent{verifying}, {counts.files_there:,} there before{failures}"
     click.echo(orjson.dumps(asdict(counts)) if as_json else said)
     left = [f"failed: {work.files_left:,} files were not sent: {work.full}"] if work.full else []
     complain(left + work.complaints)
+
+
+def _single(path: Path, object_id: str) -> Local:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise click.UsageError(f"{path} is no regular file: its size must be known before it is sent.")
+    try:
+        file = Local.of(path, object_id, found)
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{path}: the name is not UTF-8.") from None
+    if reason := file.unfit(by_path=False):
+        raise click.ClickException(f"{path}: {reason}.")
+    return file

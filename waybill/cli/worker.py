@@ -43,6 +43,10 @@ def worker(data_dir: Path, *, drain: bool) -> None:
 
 
 async def _work(settings: Settings, credentials: Credentials | None, *, drain: bool) -> None:
+    if await database.is_empty(
+        str(settings.database_url)
+    ):  # then there is nothing to do, which it need not complain of
+        await database.migrate(str(settings.database_url))
     async with (
         database.connected(database_config(settings)),
         connected(storage_config(settings, credentials)) as storage,
