@@ -55,7 +55,7 @@ async def test_request_that_takes_too_long_is_stopped_and_told_so() -> None:
 
 
 async def test_slow_authentication_counts_too() -> None:
-    async def slow(_: str | None) -> Any:
+    async def slow(_: str | None, __: str) -> Any:
         await asyncio.sleep(30)
 
     answer = await Tiny(timeout_seconds=0.05, authenticate=slow).query("{ hello }")

@@ -17,8 +17,11 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from strawberry.schema.config import StrawberryConfig
 
+from access.buckets import Memory
 from access.policy import Viewer
+from access.rates import RateLimits, Rates
 from graph.coercion import build_inputs
+from graph.cost import PageSizes
 from graph.endpoint import GraphQLEndpoint
 from graph.limits import AnswerLimits, QueryLimits
 from models import AccessLevel, Role
@@ -168,17 +171,17 @@ schema = strawberry.Schema(Query, Mutation, Subscription, config=config)
 build_inputs(schema)
 
 
-async def anyone(_: str | None) -> Viewer:
+async def anyone(_: str | None, __: str) -> Viewer:
     return VIEWER
 
 
-async def only_with_key(authorization: str | None) -> Viewer:
+async def only_with_key(authorization: str | None, _: str) -> Viewer:
     if authorization != "Bearer key":
         raise Unauthenticated
     return VIEWER
 
 
-async def without_database(_: str | None) -> Viewer:
+async def without_database(_: str | None, __: str) -> Viewer:
     raise ConnectionRefusedError("10.0.0.1:5432")
 
 
@@ -193,7 +196,7 @@ class Tiny:
         introspection: bool = True,
         timeout_seconds: float = 60,
         max_body_bytes: int = 1_000_000,
-        authenticate: Callable[[str | None], Awaitable[Viewer]] = anyone,
+        authenticate: Callable[[str | None, str], Awaitable[Viewer]] = anyone,
     ) -> None:
         self.ended: list[str] = []
         self.endpoint = GraphQLEndpoint(
@@ -203,7 +206,9 @@ class Tiny:
             introspection=introspection,
             request_timeout_seconds=timeout_seconds,
             max_body_bytes=max_body_bytes,
+            page_sizes=PageSizes(),
             authenticate=authenticate,
+            reserve=Rates(Memory(), RateLimits()).reserve,
             make_context=lambda viewer: {"ended": self.ended, "viewer": viewer},
             page=lambda _: HTMLResponse("<p>the page"),
         )
