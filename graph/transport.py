@@ -68,7 +68,7 @@ class Request:
     @property
     def address(self) -> str:
         """Of the client, or of the proxy it comes by unless that is trusted; empty where there is none."""
-        client = self.scope["client"]
+        client = self.scope.get("client")
         return client[0] if client else ""
 
     def has_parameter(self, name: bytes) -> bool:

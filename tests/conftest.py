@@ -129,6 +129,14 @@ async def http(settings: Settings, seaweed: seaweedfs.Server) -> AsyncIterator[h
         yield client
 
 
+def without_cost(answer: httpx.Response) -> Any:
+    """What is answered, besides the points that each request costs."""
+    content = answer.json()
+    if list(content.get("extensions", ())) == ["cost"]:
+        del content["extensions"]
+    return content
+
+
 class GraphQLErrors(AssertionError):
     """An answer that should have had no errors."""
 
