@@ -9,8 +9,6 @@ variables is left open and filled in by each request, once per definition, howev
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
 from graphql import (
@@ -21,7 +19,6 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLArgument,
     GraphQLField,
-    GraphQLInputObjectType,
     GraphQLInputType,
     GraphQLInterfaceType,
     GraphQLList,
@@ -39,7 +36,7 @@ from graphql import (
     value_from_ast_untyped,
 )
 
-from models.ids import MAX_ROWS_PER_CALL
+from graph.entries import Entries, entries
 
 # In tenths of a point.
 POINT = 10
@@ -94,21 +91,9 @@ class _Given:
 
     arguments: tuple[tuple[ValueNode, GraphQLInputType], ...]
 
-    def counted(self, variables: Variables) -> "_Counted":
-        counts = [_entries(_plain(node, variables), type_) for node, type_ in self.arguments]
-        return _Counted(sum(one.entries for one in counts), max((one.longest for one in counts), default=0))
-
-
-class _Counted(NamedTuple):
-    entries: int  # of all lists
-    longest: int  # of the lists that are in no other list; the payload's lists are as long
-
-
-class _Longest:
-    """Stands for the longest list that a mutation of the operation is given."""
-
-
-_LONGEST = _Longest()
+    def counted(self, variables: Variables) -> Entries:
+        counts = [entries(_plain(node, variables), type_) for node, type_ in self.arguments]
+        return Entries(sum(one.all for one in counts), max((one.longest for one in counts), default=0))
 
 
 @dataclass(slots=True)
@@ -116,13 +101,30 @@ class _Level:
     """What is counted equally often: as often as the level around it, times ``size``."""
 
     around: int
-    size: "int | _Page | _Given | _Longest"
+    size: int | _Page | _Given | None  # None: the longest list that a mutation of the operation is given
     units: int = 0
+
+
+class _Units(NamedTuple):
+    """Of a fragment where it is used once."""
+
+    each: int
+    of_list: int = 0  # what a list costs as a whole, where the fragment is on a connection
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What a request fills in."""
+
+    variables: Variables
+    given: Mapping[_Given, Entries]
+    longest: int
 
 
 @dataclass(slots=True)
 class _Definition:
     levels: list[_Level] = field(default_factory=lambda: [_Level(0, 1)])
+    of_list: int = 0
     spreads: list[tuple[int, str]] = field(default_factory=list)  # level, fragment
     given: list[_Given] = field(default_factory=list)
 
@@ -130,29 +132,26 @@ class _Definition:
     def is_fixed(self) -> bool:
         return all(isinstance(level.size, int) for level in self.levels)
 
-    def units(
-        self,
-        variables: Variables,
-        given: Mapping[_Given, _Counted],
-        longest: int,
-        fragments: Mapping[str, int],
-        most: int,
-    ) -> int:
+    def units(self, sent: _Sent, fragments: Mapping[str, _Units], most: int) -> _Units:
         times = [1]
-        total = self.levels[0].units
+        total, of_list = self.levels[0].units, self.of_list
         for level in self.levels[1:]:
             size, around = level.size, times[level.around]
-            if isinstance(size, _Given):
-                count = min(given[size].entries * around, _MANY)
-            elif isinstance(size, _Longest):
-                count = min(longest * around, _MANY)
+            if size is None:
+                count = min(sent.longest * around, _MANY)
+            elif isinstance(size, _Given):
+                count = min(sent.given[size].all * around, _MANY)
             else:
-                count = min((size if isinstance(size, int) else size.of(variables)) * around, most)
+                count = min((size if isinstance(size, int) else size.of(sent.variables)) * around, most)
             times.append(count)
             total += count * level.units
         for index, fragment in self.spreads:
-            total += times[index] * fragments[fragment]
-        return min(total, _MANY)
+            total += times[index] * fragments[fragment].each
+            if index:
+                total += times[self.levels[index].around] * fragments[fragment].of_list
+            else:
+                of_list += fragments[fragment].of_list
+        return _Units(min(total, _MANY), min(of_list, _MANY))
 
 
 @dataclass(slots=True)
@@ -165,13 +164,14 @@ class _Operation:
     def points(self, variables: Variables) -> int:
         if self.fixed is not None:
             return self.fixed
-        sent = self.defaults | dict(variables) if self.defaults else variables
-        given = {one: one.counted(sent) for _, each in self.used for one in each.given}
-        longest = max((one.longest for one in given.values()), default=0)
-        units: dict[str, int] = {}
+        if self.defaults:
+            variables = self.defaults | dict(variables)
+        given = {one: one.counted(variables) for _, each in self.used for one in each.given}
+        sent = _Sent(variables, given, max((one.longest for one in given.values()), default=0))
+        units: dict[str, _Units] = {}
         for name, each in self.used:
-            units[name] = each.units(sent, given, longest, units, self.most)
-        points = max(1, -(-units[""] // POINT))
+            units[name] = each.units(sent, units, self.most)
+        points = max(1, -(-units[""].each // POINT))
         if all(each.is_fixed for _, each in self.used):
             self.fixed = points
         return points
@@ -271,7 +271,7 @@ class _Walk:
         found.levels[level].units += _FIELDS.get((type_.name, name), 0)
         in_list = type_.name.endswith(("Connection", "Edge"))
         if name == "totalCount" and in_list:
-            found.levels[level].units += _TOTAL
+            _count_total(found, level)
         arguments = {one.name.value: one for one in node.arguments or ()}
         if type_ is self._mutation:
             found.levels[level].units += MUTATION
@@ -288,11 +288,19 @@ class _Walk:
             and node.selection_set
             and isinstance(get_nullable_type(definition.type), GraphQLList)
         ):
-            found.levels.append(_Level(level, _LONGEST, ROW))
+            found.levels.append(_Level(level, None, ROW))
             return len(found.levels) - 1
         if not in_list and _is_node(result):
             found.levels[level].units += ROW
         return level
+
+
+def _count_total(found: _Definition, level: int) -> None:
+    """Once for the list, whose nodes the level is of."""
+    if level:
+        found.levels[found.levels[level].around].units += _TOTAL
+    else:
+        found.of_list += _TOTAL
 
 
 def _is_node(type_: GraphQLNamedType) -> bool:
@@ -329,38 +337,3 @@ def _plain(node: ValueNode, variables: Variables) -> Any:
     if isinstance(node, VariableNode):
         return variables.get(node.name.value)
     return value_from_ast_untyped(node, dict(variables))
-
-
-def _entries(value: Any, type_: GraphQLInputType) -> _Counted:
-    total = longest = 0
-    # A stack instead of recursion, so that no input can exhaust Python's.
-    stack: list[tuple[Any, GraphQLInputType, bool]] = [(value, type_, True)]
-    while stack:
-        value, type_, is_outermost = stack.pop()
-        if value is None:
-            continue
-        expected = get_nullable_type(type_)
-        if isinstance(expected, GraphQLList):
-            items = value if isinstance(value, list) else [value]
-            total += len(items)
-            if is_outermost:
-                longest = max(longest, len(items))
-            if _lists_in(get_named_type(expected)):
-                # No call may have more; whoever sends more is refused.
-                stack.extend((item, expected.of_type, False) for item in islice(items, MAX_ROWS_PER_CALL))
-        elif isinstance(value, dict):
-            stack.extend((value.get(name), below, is_outermost) for name, below in _lists_in(expected))
-    return _Counted(total, longest)
-
-
-@cache
-def _lists_in(type_: GraphQLNamedType) -> list[tuple[str, GraphQLInputType]]:
-    """The fields of an input type that are lists or may have some."""
-    if not isinstance(type_, GraphQLInputObjectType):
-        return []
-    return [
-        (name, one.type)
-        for name, one in type_.fields.items()
-        if isinstance(get_nullable_type(one.type), GraphQLList)
-        or isinstance(get_named_type(one.type), GraphQLInputObjectType)
-    ]

@@ -197,6 +197,7 @@ class Tiny:
         timeout_seconds: float = 60,
         max_body_bytes: int = 1_000_000,
         authenticate: Callable[[str | None, str], Awaitable[Viewer]] = anyone,
+        rates: RateLimits = RateLimits(),  # noqa: B008 - frozen
     ) -> None:
         self.ended: list[str] = []
         self.endpoint = GraphQLEndpoint(
@@ -208,7 +209,7 @@ class Tiny:
             max_body_bytes=max_body_bytes,
             page_sizes=PageSizes(),
             authenticate=authenticate,
-            reserve=Rates(Memory(), RateLimits()).reserve,
+            reserve=Rates(Memory(), rates).reserve,
             make_context=lambda viewer: {"ended": self.ended, "viewer": viewer},
             page=lambda _: HTMLResponse("<p>the page"),
         )
