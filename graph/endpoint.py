@@ -42,7 +42,7 @@ from graph.transport import GRAPHQL_RESPONSE, HTML, JSON, Parameters, Request
 from models.errors import TimedOut
 from models.trace import RequestTrace, current
 
-_LARGE_BYTES = 64 * 1024  # above it, coercing the variables can take more than a few milliseconds
+_LARGE_BYTES = 64 * 1024  # above it, coercing the variables, or counting them, can take more than a few milliseconds
 _LONGEST_LOGGED_NAME = 100
 _HEADERS = {
     media_type: [(b"content-type", f"{media_type}; charset=utf-8".encode()), (b"cache-control", b"no-store")]
@@ -142,7 +142,7 @@ class GraphQLEndpoint:
     async def _answer(self, parameters: Parameters, method: str, viewer: Viewer, trace: RequestTrace) -> bytes:
         trace.operation_name = parameters.operation_name and parameters.operation_name[:_LONGEST_LOGGED_NAME]
         document = await self._documents.read(parameters.query)
-        await self._spend(document.points(parameters.operation_name, parameters.variables), viewer, trace)
+        await self._spend(await _points(document, parameters), viewer, trace)
         if document.errors:
             raise RequestError(document.errors)
         operation = document.operation(parameters.operation_name)
@@ -188,6 +188,12 @@ class GraphQLEndpoint:
             raise RequestError(request_errors(executor, BAD_INPUT))
         result = executor.execute_operation()
         return result if isinstance(result, ExecutionResult) else await result
+
+
+async def _points(document: Document, parameters: Parameters) -> int:
+    if parameters.size > _LARGE_BYTES:
+        return await in_thread(document.points, parameters.operation_name, parameters.variables)
+    return document.points(parameters.operation_name, parameters.variables)
 
 
 def _prefers_page(request: Request, accept: str | None) -> bool:
