@@ -40,21 +40,18 @@ class Rates:
         limits = self._limits
         key = Bucket(f"key/{viewer.key_id}", limits.key_points)
         tenant = Bucket(f"tenant/{viewer.tenant_id}", limits.tenant_points)
-        most = min(key.points, tenant.points)
-        fits, levels = await self._buckets.take([key, tenant], points if points <= most else 0)
-        left = [level.left(bucket.points) for bucket, level in zip((key, tenant), levels, strict=True)]
-        remaining = min(left)
-        full_in = levels[left.index(remaining)].full_in()
+        most = min(limits.key_points, limits.tenant_points)
+        fits, (of_key, of_tenant) = await self._buckets.take([key, tenant], points if points <= most else 0)
+        left, left_to_all = of_key.left(key.points), of_tenant.left(tenant.points)
+        remaining, full_in = min((left, of_key.full_in()), (left_to_all, of_tenant.full_in()))
         refusal: WaybillError | None = None
         if points > most:
             message = f"The operation costs {points:,} points, and {most:,} a minute are allowed: ask for less at once."
             refusal = TooComplex(message, limit="points", maximum=most, amount=points)
         elif not fits:
-            seconds = max(
-                level.fits_in(bucket.points, points) for bucket, level in zip((key, tenant), levels, strict=True)
-            )
+            seconds = max(of_key.fits_in(key.points, points), of_tenant.fits_in(tenant.points, points))
             refusal = RateLimited(
-                f"The operation costs {points:,} points, and {remaining:,} of {most:,} a minute are left:"
+                f"The operation costs {points:,} points; {left:,} are left to the key, {left_to_all:,} to the tenant:"
                 f" repeat it in {_shown(seconds)}.",
                 retryAfter=seconds,
             )

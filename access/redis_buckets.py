@@ -128,10 +128,7 @@ class Shared:
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Buckets]:
-    """Of the Redis at this URL, or without one of this process. Redis need not answer yet."""
-    if not url:
-        yield Memory()
-        return
+    """Of the Redis at this URL, which need not answer yet."""
     shared = Shared(Redis(url))
     try:
         yield shared

@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Route
 
 from access import credentials, redis_buckets
+from access.buckets import Memory
 from access.policy import Viewer
 from access.rates import RateLimits, Rates, Reservation
 from graph.context import S3, Context, InputLimits
@@ -63,7 +64,7 @@ def create_app(
     )
 
     s3: S3 | None = None
-    rates: Rates
+    rates = Rates(Memory(), rate_limits(settings))  # of this process alone
 
     async def authenticate(authorization: str | None, address: str) -> Viewer:
         try:
@@ -106,8 +107,8 @@ def create_app(
         nonlocal s3, rates
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(database.connected(database_config(settings), everywhere=True))
-            buckets = await stack.enter_async_context(redis_buckets.connected(str(settings.redis_url)))
-            rates = Rates(buckets, rate_limits(settings))
+            if url := str(settings.redis_url):
+                rates = Rates(await stack.enter_async_context(redis_buckets.connected(url)), rate_limits(settings))
             app.state.storage = None
             if settings.s3_buckets:
                 storage = await stack.enter_async_context(connected(storage_config(settings, s3_credentials)))
