@@ -1,8 +1,9 @@
 """From the text of a GraphQL document to what can be executed, remembered from request to request."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from graphql import (
     DocumentNode,
@@ -19,12 +20,14 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from graph import limits
+from graph.cost import Costs, PageSizes
 from graph.errors import (
     MORE_ERRORS,
     MOST_ERRORS,
     PARSE_FAILED,
     VALIDATION_FAILED,
     FormattedError,
+    RequestError,
     bad_request,
     request_errors,
 )
@@ -49,6 +52,7 @@ class Document:
     node: DocumentNode
     errors: Sequence[FormattedError] = ()
     _operations: dict[str | None, OperationDefinitionNode] = field(default_factory=dict)
+    _costs: Costs | None = None
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation of that name, or the only one. Raises RequestError."""
@@ -60,12 +64,23 @@ class Document:
             raise bad_request("The document has no operation of the name given in operationName.", None)
         return self._operations[name]
 
+    def points(self, name: str | None, variables: Mapping[str, Any] | None) -> int:
+        """What that operation costs; 1 where there is none that could be executed."""
+        try:
+            operation = self.operation(name)
+        except RequestError:
+            return 1
+        return self._costs.points(operation, variables or {}) if self._costs else 1
+
 
 class Documents:
     """Parses and validates. Remembers the documents used last, the refused ones too."""
 
-    def __init__(self, schema: GraphQLSchema, query_limits: QueryLimits, *, introspection: bool) -> None:
+    def __init__(
+        self, schema: GraphQLSchema, query_limits: QueryLimits, page_sizes: PageSizes, *, introspection: bool
+    ) -> None:
         self._schema = schema
+        self._page_sizes = page_sizes
         self._limits = query_limits
         self._introspection = introspection
         self._remembered: OrderedDict[str, Document] = OrderedDict()
@@ -102,7 +117,8 @@ class Documents:
         if errors := self._validate(node):
             return Document(DocumentNode(), request_errors(errors, VALIDATION_FAILED))
         operations = [each for each in node.definitions if isinstance(each, OperationDefinitionNode)]
-        return Document(node, (), {each.name.value if each.name else None: each for each in operations})
+        named = {each.name.value if each.name else None: each for each in operations}
+        return Document(node, (), named, Costs(self._schema, self._page_sizes, node))
 
     def _validate(self, node: DocumentNode) -> Sequence[GraphQLError]:
         if errors := limits.exceeded(node, self._limits):

@@ -19,7 +19,9 @@ from starlette.types import Receive, Scope, Send
 
 from access.credentials import Attempt
 from access.policy import Viewer
+from access.rates import Reservation
 from graph import transport
+from graph.cost import PageSizes
 from graph.deadline import Deadline, End
 from graph.documents import Document, Documents
 from graph.errors import (
@@ -35,12 +37,13 @@ from graph.errors import (
 from graph.executor import Executor
 from graph.limits import AnswerLimits, QueryLimits
 from graph.room import SMALL_BYTES, Room
+from graph.scalars import format_datetime
 from graph.thread import in_thread
 from graph.transport import GRAPHQL_RESPONSE, HTML, JSON, Parameters, Request
 from models.errors import TimedOut
 from models.trace import RequestTrace, current
 
-_LARGE_BYTES = 64 * 1024  # above it, coercing the variables can take more than a few milliseconds
+_LARGE_BYTES = 64 * 1024  # above it, coercing the variables, or counting them, can take more than a few milliseconds
 _LONGEST_LOGGED_NAME = 100
 _HEADERS = {
     media_type: [(b"content-type", f"{media_type}; charset=utf-8".encode()), (b"cache-control", b"no-store")]
@@ -58,8 +61,9 @@ class GraphQLEndpoint:
     """An ASGI application.
 
     ``authenticate`` is given the Authorization header and where the request comes from, before anything else of it is
-    looked at, and raises Unauthenticated; ``make_context`` makes ``info.context`` from the viewer; ``page`` answers
-    browsers that open the address, and needs no credential.
+    looked at, and raises Unauthenticated or RateLimited; ``reserve`` is asked to spend an operation's points before it
+    runs; ``make_context`` makes ``info.context`` from the viewer; ``page`` answers browsers that open the address, and
+    needs no credential.
     """
 
     def __init__(
@@ -68,20 +72,23 @@ class GraphQLEndpoint:
         *,
         limits: QueryLimits,
         answer_limits: AnswerLimits,
+        page_sizes: PageSizes,
         introspection: bool,
         request_timeout_seconds: float,
         max_body_bytes: int,
         authenticate: Callable[[Attempt], Awaitable[Viewer]],
+        reserve: Callable[[Viewer, int], Awaitable[Reservation]],
         make_context: Callable[[Viewer], Any],
         page: Callable[[requests.Request], Response],
     ) -> None:
         self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema
         self._answer_limits = answer_limits
-        self._documents = Documents(self._schema, limits, introspection=introspection)
+        self._documents = Documents(self._schema, limits, page_sizes, introspection=introspection)
         self._introspection = introspection
         self._timeout_seconds = request_timeout_seconds
         self._max_body_bytes = max_body_bytes
         self._authenticate = authenticate
+        self._reserve = reserve
         self._make_context = make_context
         self._room = Room(max_body_bytes)
         self._page = page
@@ -98,20 +105,20 @@ class GraphQLEndpoint:
             try:
                 answer = _Answer(200, await self._serve(request, media_type, trace, deadline), {})
             except RequestError as error:
-                answer = _refused(error, media_type)
+                answer = _refused(error, media_type, trace)
             except ClientDisconnect:
                 return
             except asyncio.CancelledError as error:
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
                 # Not of this task but of one it waited for: somebody must answer.
-                answer = _refused(refusal(RuntimeError(repr(error)), trace.request_id), media_type)
+                answer = _refused(refusal(RuntimeError(repr(error)), trace.request_id), media_type, trace)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is masked and logged in one place
-                answer = _refused(refusal(error, trace.request_id), media_type)
+                answer = _refused(refusal(error, trace.request_id), media_type, trace)
         if deadline.end is End.GONE:
             return
         if deadline.end is End.LATE:
-            answer = _refused(refusal(TimedOut(), trace.request_id), media_type)
+            answer = _refused(refusal(TimedOut(), trace.request_id), media_type, trace)
         await _send(send, answer, media_type or JSON)
 
     async def _serve(self, request: Request, media_type: str | None, trace: RequestTrace, deadline: Deadline) -> bytes:
@@ -136,6 +143,7 @@ class GraphQLEndpoint:
     async def _answer(self, parameters: Parameters, method: str, viewer: Viewer, trace: RequestTrace) -> bytes:
         trace.operation_name = parameters.operation_name and parameters.operation_name[:_LONGEST_LOGGED_NAME]
         document = await self._documents.read(parameters.query)
+        await self._spend(await _points(document, parameters), viewer, trace)
         if document.errors:
             raise RequestError(document.errors)
         operation = document.operation(parameters.operation_name)
@@ -145,7 +153,19 @@ class GraphQLEndpoint:
         result = await self._execute(document, parameters, self._make_context(viewer))
         answer: dict[str, Any] = {"errors": field_errors(result.errors, trace.request_id)} if result.errors else {}
         answer["data"] = result.data
+        answer["extensions"] = {"cost": trace.cost}
         return orjson.dumps(answer)
+
+    async def _spend(self, points: int, viewer: Viewer, trace: RequestTrace) -> None:
+        """Raises RateLimited, or TooComplex for what could never be spent."""
+        reservation = await self._reserve(viewer, points)
+        trace.cost = {
+            "requested": points,
+            "remaining": reservation.remaining,
+            "resetAt": format_datetime(reservation.reset_at),
+        }
+        if reservation.refusal is not None:
+            raise reservation.refusal
 
     async def _execute(self, document: Document, parameters: Parameters, context: object) -> ExecutionResult:
         """Raises RequestError if the variables are not what the operation declares."""
@@ -171,15 +191,20 @@ class GraphQLEndpoint:
         return result if isinstance(result, ExecutionResult) else await result
 
 
+async def _points(document: Document, parameters: Parameters) -> int:
+    if parameters.size > _LARGE_BYTES:
+        return await in_thread(document.points, parameters.operation_name, parameters.variables)
+    return document.points(parameters.operation_name, parameters.variables)
+
+
 def _prefers_page(request: Request, accept: str | None) -> bool:
     return transport.accepted(accept, JSON, GRAPHQL_RESPONSE, HTML) == HTML and not request.has_parameter(b"query")
 
 
 def _attempt(request: Request) -> Attempt:
-    client = request.scope.get("client")
     return Attempt(
         request.header(b"authorization"),
-        address=client[0] if client else "",
+        address=request.address,
         agent=request.header(b"user-agent") or "",
         path=request.scope["path"],
     )
@@ -194,9 +219,12 @@ def _check_allowed(operation: OperationDefinitionNode, method: str, size: int) -
         raise bad_request(f"A query has at most {SMALL_BYTES:,} bytes; mutations may have more.", 413)
 
 
-def _refused(error: RequestError, media_type: str | None) -> _Answer:
+def _refused(error: RequestError, media_type: str | None, trace: RequestTrace) -> _Answer:
     status = error.status or (400 if media_type == GRAPHQL_RESPONSE else 200)
-    return _Answer(status, orjson.dumps({"errors": error.errors}, default=str), error.headers)
+    answer: dict[str, Any] = {"errors": error.errors}
+    if trace.cost is not None:
+        answer["extensions"] = {"cost": trace.cost}
+    return _Answer(status, orjson.dumps(answer, default=str), error.headers)
 
 
 async def _send(send: Send, answer: _Answer, media_type: str) -> None:

@@ -8,7 +8,7 @@ from graphql import ArgumentNode, GraphQLError, ValueNode
 from strawberry.exceptions import StrawberryInputCoercionError
 
 from models import faults
-from models.errors import TimedOut, Unauthenticated, Unavailable, WaybillError, short
+from models.errors import RateLimited, TimedOut, TooComplex, Unauthenticated, Unavailable, WaybillError, short
 
 FormattedError = dict[str, Any]
 
@@ -91,10 +91,14 @@ def refusal(error: Exception, request_id: str) -> RequestError:
     return RequestError([{"message": str(known), "extensions": known.extensions}], status, headers)
 
 
-def _http(error: WaybillError) -> tuple[int, dict[str, str]]:
+def _http(error: WaybillError) -> tuple[int | None, dict[str, str]]:
     match error:
         case Unauthenticated():
             return 401, {"www-authenticate": "Bearer"}
+        case RateLimited():
+            return 429, {"retry-after": str(error.extensions["retryAfter"])}
+        case TooComplex():
+            return None, {}
         case TimedOut():
             return 504, {}
         case Unavailable():

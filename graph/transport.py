@@ -65,6 +65,12 @@ class Request:
         value = self._headers.get(name)
         return value if value is None else value.decode("latin-1")
 
+    @property
+    def address(self) -> str:
+        """Of the client, or of the proxy it comes by unless that is trusted; empty where there is none."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
     def has_parameter(self, name: bytes) -> bool:
         return any(part.partition(b"=")[0] == name for part in self.scope["query_string"].split(b"&"))
 

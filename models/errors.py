@@ -14,6 +14,7 @@ WaybillError
 ├── CrossTenantGrant      CROSS_TENANT_GRANT
 ├── QuotaExceeded         QUOTA_EXCEEDED
 ├── FileNotComplete       FILE_NOT_COMPLETE
+├── RateLimited           RATE_LIMITED
 ├── StorageUnavailable    STORAGE_UNAVAILABLE
 └── Unavailable           UNAVAILABLE
     ├── TimedOut          TIMEOUT
@@ -128,6 +129,12 @@ class FileNotComplete(WaybillError):
     """The file is not complete: there is nothing to read yet."""
 
     code = "FILE_NOT_COMPLETE"
+
+
+class RateLimited(WaybillError):
+    """More was asked for than is allowed in a minute: wait before you go on."""
+
+    code = "RATE_LIMITED"
 
 
 class Unavailable(WaybillError):

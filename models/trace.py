@@ -1,5 +1,6 @@
 """What is known of the request being answered, for its line in the log. Tasks of one request share one record."""
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ class RequestTrace:
     request_id: str
     operation_name: str | None = None
     key_id: str | None = None  # the public part of the API key
+    cost: Mapping[str, object] | None = None  # in points, as the answer shows it
     statements: int = 0  # SQL statements, transaction control not counted
     turns: Turns | None = None  # at the database, as soon as its tenant is known
 

@@ -10,13 +10,18 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Route
 
+from access import redis_buckets
+from access.buckets import Memory
 from access.credentials import Attempt, Authenticator
 from access.policy import Viewer
+from access.rates import RateLimits, Rates, Reservation
 from graph.context import S3, Context, InputLimits
+from graph.cost import PageSizes
 from graph.endpoint import GraphQLEndpoint
 from graph.limits import AnswerLimits, QueryLimits
 from graph.schema import schema
 from models import database
+from models.errors import Unauthenticated
 from models.trace import current
 from storage.client import Config, connected
 from storage.signing import Credentials
@@ -62,9 +67,17 @@ def create_app(
 
     s3: S3 | None = None
     authenticator = Authenticator()  # lets keys in; the lifespan's does all that the settings say
+    rates = Rates(Memory(), rate_limits(settings))  # of this process alone
 
     async def authenticate(attempt: Attempt) -> Viewer:
-        return await authenticator(attempt)
+        try:
+            return await authenticator(attempt)
+        except Unauthenticated:
+            await rates.count_failed_login(attempt.address)
+            raise
+
+    async def reserve(viewer: Viewer, points: int) -> Reservation:
+        return await rates.reserve(viewer, points)
 
     def make_context(viewer: Viewer) -> Context:
         if (trace := current.get()) is not None:
@@ -82,20 +95,24 @@ def create_app(
             tokens=settings.max_query_tokens,
         ),
         answer_limits=AnswerLimits(settings.max_answer_values, settings.max_answer_characters),
+        page_sizes=PageSizes(settings.page_size, settings.max_page_size, settings.max_rows_per_request),
         introspection=settings.introspection,
         request_timeout_seconds=settings.request_timeout_seconds,
         max_body_bytes=settings.max_body_bytes,
         authenticate=authenticate,
+        reserve=reserve,
         make_context=make_context,
         page=graphiql_page(graphiql_key),
     )
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        nonlocal s3, authenticator
+        nonlocal s3, authenticator, rates
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(database.connected(database_config(settings), everywhere=True))
             authenticator = await stack.enter_async_context(door.opened(settings))
+            if url := str(settings.redis_url):
+                rates = Rates(await stack.enter_async_context(redis_buckets.connected(url)), rate_limits(settings))
             app.state.storage = None
             if settings.s3_buckets:
                 storage = await stack.enter_async_context(connected(storage_config(settings, s3_credentials)))
@@ -135,6 +152,14 @@ def database_config(settings: Settings) -> dict[str, Any]:
         str(settings.database_url),
         max_connections=settings.database_connections,
         statement_timeout_seconds=settings.statement_timeout_seconds,
+    )
+
+
+def rate_limits(settings: Settings) -> RateLimits:
+    return RateLimits(
+        key_points=settings.rate_limit_key_points,
+        tenant_points=settings.rate_limit_tenant_points,
+        failed_logins=settings.rate_limit_failed_logins,
     )
 
 

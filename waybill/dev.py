@@ -26,7 +26,7 @@ from models.errors import Unauthenticated
 from storage.signing import Credentials
 from waybill import locks, postgres, seaweedfs
 from waybill.app import create_app
-from waybill.server import UVICORN
+from waybill.server import uvicorn_options
 from waybill.settings import Settings
 from waybill.shared_server import SharedServer
 from waybill.token_secret import with_token_secret
@@ -75,7 +75,8 @@ def run(data_dir: Path, settings: Settings) -> None:
             settings = with_token_secret(settings, data_dir)
             key = runner.run(prepare(server.url, data_dir / "api-key", settings.default_quotas))
             app = _app(settings, key, s3_credentials, loopback=ipaddress.ip_address(address).is_loopback)
-            runner.run(_serve(app, listener, servers, lambda: _welcome(settings, key, data_dir)))
+            web = uvicorn.Config(app, loop="none", timeout_graceful_shutdown=3, **uvicorn_options(settings))
+            runner.run(_serve(web, listener, servers, lambda: _welcome(settings, key, data_dir)))
     except KeyboardInterrupt:
         pass
     except PermissionError as error:
@@ -142,9 +143,9 @@ async def _new_key(key_file: Path, quotas: dict[str, int]) -> str:
 
 
 async def _serve(
-    app: Starlette, listener: socket.socket, servers: Sequence[SharedServer], welcome: Callable[[], None]
+    config: uvicorn.Config, listener: socket.socket, servers: Sequence[SharedServer], welcome: Callable[[], None]
 ) -> None:
-    web = _Web(uvicorn.Config(app, loop="none", timeout_graceful_shutdown=3, **UVICORN), welcome)
+    web = _Web(config, welcome)
     watch = asyncio.create_task(_watch(servers))
     watch.add_done_callback(lambda _: setattr(web, "should_exit", True))
     await web.serve(sockets=[listener])

@@ -128,6 +128,7 @@ class RequestLog:
                 "duration_ms": round((time.perf_counter() - started) * 1000, 2),
                 "operation": trace.operation_name,
                 "key_id": trace.key_id,
+                "points": trace.cost and trace.cost["requested"],
                 "statements": trace.statements,
             }
             _access.info("request", extra=extra)

@@ -10,6 +10,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from graph.errors import bad_request
+from waybill.settings import Settings
 
 HEAD_SECONDS = 20
 MOST_HEAD_BYTES = 64 * 1024
@@ -91,3 +92,9 @@ UVICORN: dict[str, Any] = {
     "access_log": False,
     "server_header": False,
 }
+
+
+def uvicorn_options(settings: Settings) -> dict[str, Any]:
+    """``scope["client"]`` is the first address before the trusted proxies, or the peer's own."""
+    proxies = list(settings.trusted_proxies)
+    return {**UVICORN, "proxy_headers": bool(proxies), "forwarded_allow_ips": proxies}

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,6 +46,17 @@ class Settings:
 
     database_url: Secret = _setting(Secret(""), "PostgreSQL: `postgresql://user:password@host:port/database`")
     database_connections: int = _setting(10, "most connections to PostgreSQL per process")
+    redis_url: Secret = _setting(
+        Secret(""),
+        "Redis that all processes count in: `redis://:password@host:port/0`; without it each counts by itself",
+    )
+    rate_limit_key_points: int = _setting(200_000, "points a minute that one key may spend")
+    rate_limit_tenant_points: int = _setting(400_000, "points a minute that all keys of one tenant may spend")
+    rate_limit_failed_logins: int = _setting(20, "requests a minute without a valid key from one address")
+    trusted_proxies: CommaSeparatedStrings = _setting(
+        CommaSeparatedStrings(()),
+        "addresses or networks of proxies whose `X-Forwarded-For` says where a request is from, comma separated",
+    )
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8000, "port to listen on")
     s3_buckets: CommaSeparatedStrings = _setting(
@@ -107,6 +119,13 @@ class Settings:
                     raise ValueError(f"WAYBILL_{field.name.upper()} is {value}; it must be from {least} to {most:,}")
         if self.page_size > self.max_page_size:
             raise ValueError("WAYBILL_PAGE_SIZE must not be more than WAYBILL_MAX_PAGE_SIZE")
+        if (url := str(self.redis_url)) and urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("WAYBILL_REDIS_URL must begin with redis://, rediss:// or unix://")
+        for proxy in self.trusted_proxies:
+            try:
+                ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(f"WAYBILL_TRUSTED_PROXIES: {error}") from error
         for bucket in self.s3_buckets:
             if not _BUCKET.fullmatch(bucket):
                 raise ValueError(f"WAYBILL_S3_BUCKETS names {bucket!r}, which cannot be a bucket")

@@ -2,13 +2,14 @@
 
 import pytest
 
+from graph.cost import PageSizes
 from graph.documents import Documents
 from graph.limits import QueryLimits
 from tests.graph.tiny import schema
 
 
 def new_documents() -> Documents:
-    return Documents(schema._schema, QueryLimits(), introspection=True)
+    return Documents(schema._schema, QueryLimits(), PageSizes(), introspection=True)
 
 
 async def test_document_is_read_once() -> None:

@@ -17,9 +17,12 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from strawberry.schema.config import StrawberryConfig
 
+from access.buckets import Memory
 from access.credentials import Attempt
 from access.policy import Viewer
+from access.rates import RateLimits, Rates
 from graph.coercion import build_inputs
+from graph.cost import PageSizes
 from graph.endpoint import GraphQLEndpoint
 from graph.limits import AnswerLimits, QueryLimits
 from models import AccessLevel, Role
@@ -195,6 +198,7 @@ class Tiny:
         timeout_seconds: float = 60,
         max_body_bytes: int = 1_000_000,
         authenticate: Callable[[Attempt], Awaitable[Viewer]] = anyone,
+        rates: RateLimits = RateLimits(),  # noqa: B008 - frozen
     ) -> None:
         self.ended: list[str] = []
         self.endpoint = GraphQLEndpoint(
@@ -204,7 +208,9 @@ class Tiny:
             introspection=introspection,
             request_timeout_seconds=timeout_seconds,
             max_body_bytes=max_body_bytes,
+            page_sizes=PageSizes(),
             authenticate=authenticate,
+            reserve=Rates(Memory(), rates).reserve,
             make_context=lambda viewer: {"ended": self.ended, "viewer": viewer},
             page=lambda _: HTMLResponse("<p>the page"),
         )

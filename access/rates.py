@@ -1,0 +1,83 @@
+"""How much a key, a tenant and an address may ask for: the one place that decides."""
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from access.buckets import Bucket, Buckets
+from access.policy import Viewer
+from models.errors import RateLimited, TooComplex, WaybillError
+
+_IPV6_NETWORK = 64  # bits: the least that anybody gets, all of whose addresses are his
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """A minute; all are settings."""
+
+    key_points: int = 200_000
+    tenant_points: int = 400_000
+    failed_logins: int = 20  # of one address
+
+
+class Reservation(NamedTuple):
+    """What became of the wish to spend points; nothing was spent where it is refused."""
+
+    requested: int
+    remaining: int  # in the bucket that has least
+    reset_at: datetime  # when that will be full again
+    refusal: WaybillError | None
+
+
+class Rates:
+    def __init__(self, buckets: Buckets, limits: RateLimits) -> None:
+        self._buckets = buckets
+        self._limits = limits
+
+    async def reserve(self, viewer: Viewer, points: int) -> Reservation:
+        """Spend so many points of the viewer's key and tenant, or none."""
+        limits = self._limits
+        key = Bucket(f"key/{viewer.key_id}", limits.key_points)
+        tenant = Bucket(f"tenant/{viewer.tenant_id}", limits.tenant_points)
+        most = min(limits.key_points, limits.tenant_points)
+        fits, (of_key, of_tenant) = await self._buckets.take([key, tenant], points if points <= most else 0)
+        left, left_to_all = of_key.left(key.points), of_tenant.left(tenant.points)
+        remaining, full_in = min((left, of_key.full_in()), (left_to_all, of_tenant.full_in()))
+        refusal: WaybillError | None = None
+        if points > most:
+            message = f"The operation costs {points:,} points, and {most:,} a minute are allowed: ask for less at once."
+            refusal = TooComplex(message, limit="points", maximum=most, amount=points)
+        elif not fits:
+            seconds = max(of_key.fits_in(key.points, points), of_tenant.fits_in(tenant.points, points))
+            refusal = RateLimited(
+                f"The operation costs {points:,} points; {left:,} are left to the key, {left_to_all:,} to the tenant:"
+                f" repeat it in {_shown(seconds)}.",
+                retryAfter=seconds,
+            )
+        return Reservation(points, remaining, datetime.now(UTC) + timedelta(seconds=full_in), refusal)
+
+    async def count_failed_login(self, address: str) -> None:
+        """Raises RateLimited after too many of them from this address, which does not concern its good credentials."""
+        bucket = Bucket(f"address/{_network(address)}", self._limits.failed_logins)
+        fits, [level] = await self._buckets.take([bucket], 1)
+        if not fits:
+            seconds = level.fits_in(bucket.points, 1)
+            message = f"Too many requests without a valid key from this address: try again in {_shown(seconds)}."
+            raise RateLimited(message, retryAfter=seconds)
+
+
+def _shown(seconds: int) -> str:
+    return "1 second" if seconds == 1 else f"{seconds} seconds"
+
+
+def _network(address: str) -> str:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address  # a name that a proxy gives, or none at all
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.ip_network((int(ip), _IPV6_NETWORK), strict=False))
+    return str(ip)

@@ -1,0 +1,339 @@
+"""What an operation costs in points, known before it runs; README.md has the table.
+
+A point is the work of the smallest request, or of ten objects read with their data (0.7 ms, both). Below a list
+everything counts as often as the list may have nodes. What @skip and @include leave out counts all the same.
+
+Each definition of a document is walked once, when an operation that uses it is first asked about; what depends on
+variables is left open and filled in by each request, once per definition, however often a fragment is used.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from graphql import (
+    ArgumentNode,
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLArgument,
+    GraphQLField,
+    GraphQLInputType,
+    GraphQLInterfaceType,
+    GraphQLList,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    InlineFragmentNode,
+    ListValueNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    ValueNode,
+    VariableNode,
+    get_named_type,
+    get_nullable_type,
+    value_from_ast_untyped,
+)
+
+from graph.entries import Entries, entries
+
+# In tenths of a point.
+POINT = 10
+ROW = 1  # a node, a thing that a mutation is given
+URL = 1
+MUTATION = POINT  # for its transaction
+_FIELDS = {
+    ("File", "access"): URL,
+    ("Upload", "url"): URL,
+    ("Mutation", "deleteBatch"): 10 * POINT,  # which takes all objects with it
+}
+_TOTAL = 10 * POINT  # linear in the matches: as long as 70,000 of them take
+_NODES = {"DataKey": POINT, "DataValue": POINT}  # each is counted, up to 10,000
+_ENTRIES = {"completeUploads": POINT}  # S3 is asked about each
+
+_MANY = 1_000_000_000  # where sums and products stop: nested fragments can make them hundreds of digits long
+
+Variables: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PageSizes:
+    """As far as lists count; all are settings."""
+
+    usual: int = 10
+    most: int = 100
+    rows: int = 20_000  # of all lists: an operation whose lists may have more is stopped while it runs
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """How many nodes a list may have: the larger of ``first`` and ``last``, or as many as ``ids`` has."""
+
+    given: tuple[ValueNode, ...]
+    sizes: PageSizes
+
+    def of(self, variables: Variables) -> int:
+        numbers = [number for node in self.given if (number := _number(_plain(node, variables))) is not None]
+        return min(max(numbers, default=self.sizes.usual), self.sizes.most)
+
+
+def _number(value: object) -> int | None:
+    """None where nothing is said; what is no number is refused before anything runs."""
+    if isinstance(value, list):
+        return len(value)
+    return int(min(max(value, 0), _MANY)) if isinstance(value, int | float) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """What a mutation is given."""
+
+    arguments: tuple[tuple[ValueNode, GraphQLInputType], ...]
+
+    def counted(self, variables: Variables) -> Entries:
+        counts = [entries(_plain(node, variables), type_) for node, type_ in self.arguments]
+        return Entries(sum(one.all for one in counts), max((one.longest for one in counts), default=0))
+
+
+@dataclass(slots=True)
+class _Level:
+    """What is counted equally often: as often as the level around it, times ``size``."""
+
+    around: int
+    size: int | _Page | _Given | None  # None: the longest list that a mutation of the operation is given
+    units: int = 0
+
+
+class _Units(NamedTuple):
+    """Of a fragment where it is used once."""
+
+    each: int
+    of_list: int = 0  # what a list costs as a whole, where the fragment is on a connection
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What a request fills in."""
+
+    variables: Variables
+    given: Mapping[_Given, Entries]
+    longest: int
+
+
+@dataclass(slots=True)
+class _Definition:
+    levels: list[_Level] = field(default_factory=lambda: [_Level(0, 1)])
+    of_list: int = 0
+    spreads: list[tuple[int, str]] = field(default_factory=list)  # level, fragment
+    given: list[_Given] = field(default_factory=list)
+
+    @property
+    def is_fixed(self) -> bool:
+        return all(isinstance(level.size, int) for level in self.levels)
+
+    def units(self, sent: _Sent, fragments: Mapping[str, _Units], most: int) -> _Units:
+        times = [1]
+        total, of_list = self.levels[0].units, self.of_list
+        for level in self.levels[1:]:
+            size, around = level.size, times[level.around]
+            if size is None:
+                count = min(sent.longest * around, _MANY)
+            elif isinstance(size, _Given):
+                count = min(sent.given[size].all * around, _MANY)
+            else:
+                count = min((size if isinstance(size, int) else size.of(sent.variables)) * around, most)
+            times.append(count)
+            total += count * level.units
+        for index, fragment in self.spreads:
+            total += times[index] * fragments[fragment].each
+            if index:
+                total += times[self.levels[index].around] * fragments[fragment].of_list
+            else:
+                of_list += fragments[fragment].of_list
+        return _Units(min(total, _MANY), min(of_list, _MANY))
+
+
+@dataclass(slots=True)
+class _Operation:
+    used: list[tuple[str, _Definition]]  # fragments before whatever uses them; the operation is the last
+    defaults: dict[str, Any]
+    most: int
+    fixed: int | None = None
+
+    def points(self, variables: Variables) -> int:
+        if self.fixed is not None:
+            return self.fixed
+        if self.defaults:
+            variables = self.defaults | dict(variables)
+        given = {one: one.counted(variables) for _, each in self.used for one in each.given}
+        sent = _Sent(variables, given, max((one.longest for one in given.values()), default=0))
+        units: dict[str, _Units] = {}
+        for name, each in self.used:
+            units[name] = each.units(sent, units, self.most)
+        points = max(1, -(-units[""].each // POINT))
+        if all(each.is_fixed for _, each in self.used):
+            self.fixed = points
+        return points
+
+
+class Costs:
+    """Of the operations of one document, which must be valid."""
+
+    def __init__(self, schema: GraphQLSchema, sizes: PageSizes, document: DocumentNode) -> None:
+        self._walk = _Walk(schema, sizes)
+        self._fragments = {
+            node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
+        }
+        self._definitions: dict[str, _Definition] = {}  # of fragments
+        self._operations: dict[int, _Operation] = {}
+
+    def points(self, operation: OperationDefinitionNode, variables: Variables) -> int:
+        """At least 1. ``variables`` are as they were sent; wrong ones count as if they were left out."""
+        if (known := self._operations.get(id(operation))) is None:  # of the document, so that its id stays its own
+            self._operations[id(operation)] = known = self._read(operation)
+        return known.points(variables)
+
+    def _read(self, operation: OperationDefinitionNode) -> _Operation:
+        own = self._walk.definition(operation, self._walk.root(operation))
+        used: dict[str, _Definition] = {}
+        entered: set[str] = set()
+        stack = [name for _, name in own.spreads]
+        while stack:
+            name = stack[-1]
+            definition = self._fragment(name)
+            below = [] if name in entered else [other for _, other in definition.spreads if other not in used]
+            entered.add(name)
+            stack.extend(below)
+            if not below:
+                used[stack.pop()] = definition
+        defaults = {
+            one.variable.name.value: value_from_ast_untyped(one.default_value)
+            for one in operation.variable_definitions or ()
+            if one.default_value is not None
+        }
+        return _Operation([*used.items(), ("", own)], defaults, self._walk.sizes.rows)
+
+    def _fragment(self, name: str) -> _Definition:
+        if name not in self._definitions:
+            node = self._fragments[name]
+            self._definitions[name] = self._walk.definition(node, self._walk.type(node.type_condition.name.value))
+        return self._definitions[name]
+
+
+class _Walk:
+    def __init__(self, schema: GraphQLSchema, sizes: PageSizes) -> None:
+        self.sizes = sizes
+        self._schema = schema
+        self._mutation = schema.mutation_type
+        self._payloads = {get_named_type(one.type) for one in self._mutation.fields.values()} if self._mutation else ()
+
+    def root(self, operation: OperationDefinitionNode) -> GraphQLNamedType:
+        root = self._schema.get_root_type(operation.operation)
+        assert root is not None  # noqa: S101 - the document was validated
+        return root
+
+    def type(self, name: str) -> GraphQLNamedType:
+        return self._schema.type_map[name]
+
+    def definition(
+        self, node: OperationDefinitionNode | FragmentDefinitionNode, type_: GraphQLNamedType
+    ) -> _Definition:
+        found = _Definition()
+        # A stack instead of recursion, so that no document can exhaust Python's.
+        stack: list[tuple[SelectionSetNode, GraphQLNamedType, int]] = [(node.selection_set, type_, 0)]
+        while stack:
+            selection_set, type_, level = stack.pop()
+            for selection in selection_set.selections:
+                if isinstance(selection, FragmentSpreadNode):
+                    found.spreads.append((level, selection.name.value))
+                elif isinstance(selection, InlineFragmentNode):
+                    condition = selection.type_condition
+                    stack.append(
+                        (selection.selection_set, self.type(condition.name.value) if condition else type_, level)
+                    )
+                elif isinstance(selection, FieldNode) and not selection.name.value.startswith("__"):
+                    inside = self._field(found, selection, type_, level)
+                    if selection.selection_set:
+                        definition = self._definition_of(type_, selection.name.value)
+                        stack.append((selection.selection_set, get_named_type(definition.type), inside))
+        return found
+
+    def _definition_of(self, type_: GraphQLNamedType, name: str) -> GraphQLField:
+        assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)  # noqa: S101 - the document was validated
+        definition: GraphQLField = type_.fields[name]
+        return definition
+
+    def _field(self, found: _Definition, node: FieldNode, type_: GraphQLNamedType, level: int) -> int:
+        """Counts a field; the level of what is selected below it."""
+        name = node.name.value
+        definition = self._definition_of(type_, name)
+        found.levels[level].units += _FIELDS.get((type_.name, name), 0)
+        in_list = type_.name.endswith(("Connection", "Edge"))
+        if name == "totalCount" and in_list:
+            _count_total(found, level)
+        arguments = {one.name.value: one for one in node.arguments or ()}
+        if type_ is self._mutation:
+            found.levels[level].units += MUTATION
+            given = _Given(tuple(_listed(arguments, definition.args)))
+            found.given.append(given)
+            found.levels.append(_Level(level, given, _ENTRIES.get(name, 0) + ROW))
+            return level
+        result = get_named_type(definition.type)
+        if (size := _size(arguments, definition.args, self.sizes)) is not None:
+            found.levels.append(_Level(level, size, _NODES.get(result.name, ROW)))
+            return len(found.levels) - 1
+        if (
+            type_ in self._payloads
+            and node.selection_set
+            and isinstance(get_nullable_type(definition.type), GraphQLList)
+        ):
+            found.levels.append(_Level(level, None, ROW))
+            return len(found.levels) - 1
+        if not in_list and _is_node(result):
+            found.levels[level].units += ROW
+        return level
+
+
+def _count_total(found: _Definition, level: int) -> None:
+    """Once for the list, whose nodes the level is of."""
+    if level:
+        found.levels[found.levels[level].around].units += _TOTAL
+    else:
+        found.of_list += _TOTAL
+
+
+def _is_node(type_: GraphQLNamedType) -> bool:
+    if isinstance(type_, GraphQLObjectType):
+        return any(interface.name == "Node" for interface in type_.interfaces)
+    return type_.name == "Node"
+
+
+def _size(
+    given: Mapping[str, ArgumentNode], possible: Mapping[str, GraphQLArgument], sizes: PageSizes
+) -> int | _Page | None:
+    """None if the field has no arguments that say how many nodes there may be."""
+    if not possible.keys() & {"first", "last", "ids"}:
+        return None
+    nodes = tuple(given[name].value for name in ("first", "last", "ids") if name in given)
+    if not nodes:
+        return sizes.usual
+    page = _Page(nodes, sizes)
+    return page if any(map(_has_variable, nodes)) else page.of({})
+
+
+def _listed(
+    given: Mapping[str, ArgumentNode], possible: Mapping[str, GraphQLArgument]
+) -> Iterator[tuple[ValueNode, GraphQLInputType]]:
+    return ((one.value, possible[name].type) for name, one in given.items())
+
+
+def _has_variable(node: ValueNode) -> bool:
+    return isinstance(node, VariableNode) or (isinstance(node, ListValueNode) and any(map(_has_variable, node.values)))
+
+
+def _plain(node: ValueNode, variables: Variables) -> Any:
+    """As JSON would say it. Variables that are not given are None, or missing from the object they stand in."""
+    if isinstance(node, VariableNode):
+        return variables.get(node.name.value)
+    return value_from_ast_untyped(node, dict(variables))
