@@ -29,6 +29,7 @@ class Viewer:
     tenant_slug: str
     member_access: AccessLevel
     most: AccessLevel  # that the credential allows, whatever the user may
+    operator_id: int | None = None  # of an operator who acts as the tenant; the user stands for him then
 
     @property
     def access(self) -> AccessLevel:
