@@ -15,10 +15,10 @@ from datetime import timedelta
 from access import jwts, tokens
 from access.canaries import Watch
 from access.oidc import Issuer
-from access.policy import MOST, Viewer
+from access.policy import MOST, Caller, Operator, Viewer
 from access.uses import Uses
-from models import AccessLevel, KeyScope, Role, User, canaries, keys, people
-from models.errors import Unauthenticated
+from models import AccessLevel, KeyScope, Role, User, keys, operators, people
+from models.errors import Forbidden, Unauthenticated
 from models.keys import Secret
 from models.pages import Row
 from models.trace import current
@@ -35,6 +35,7 @@ class Attempt:
     address: str = ""
     agent: str = ""
     path: str = ""
+    tenant: str | None = None  # that an operator wants to act as
 
 
 def new_secret() -> tuple[str, Secret]:
@@ -45,8 +46,15 @@ def new_secret() -> tuple[str, Secret]:
 
 async def create_key(user: User, name: str, scope: KeyScope = KeyScope.ADMIN, lifetime: timedelta | None = None) -> str:
     """A new key of the user, whole; it cannot be shown again."""
+    return await create_key_of(user.tenant_id, user.id, name, scope, lifetime)
+
+
+async def create_key_of(
+    tenant_id: int, user_id: int, name: str, scope: KeyScope = KeyScope.ADMIN, lifetime: timedelta | None = None
+) -> str:
+    """The same, by primary keys."""
     whole, secret = new_secret()
-    await keys.create(user.tenant_id, user.id, name, scope, lifetime, secret)
+    await keys.create(tenant_id, user_id, name, scope, lifetime, secret)
     return whole
 
 
@@ -69,8 +77,17 @@ class Authenticator:
         self._uses = uses
         self._watch = watch
 
-    async def __call__(self, attempt: Attempt) -> Viewer:
-        """Raises Unauthenticated, the same for every reason, and IssuerUnavailable where only the issuer could tell."""
+    async def __call__(self, attempt: Attempt) -> Caller:
+        """Raises Unauthenticated, the same for every reason, and IssuerUnavailable where only the issuer could tell.
+
+        And what an operator is told who names no tenant (NotFound), or somebody else who names another (Forbidden).
+        """
+        caller = await self._let_in(attempt)
+        if attempt.tenant not in (None, caller.tenant_slug if isinstance(caller, Viewer) else None):
+            raise Forbidden("Only operators act as another tenant: leave out the header Waybill-Tenant.")
+        return caller
+
+    async def _let_in(self, attempt: Attempt) -> Caller:
         scheme, _, credential = (attempt.authorization or "").partition(" ")
         credential = credential.strip()
         if scheme.lower() != "bearer":
@@ -79,18 +96,39 @@ class Authenticator:
             return await self._by_key(match[1], match[2], attempt)
         return await self._by_token(credential)
 
-    async def _by_key(self, public_id: str, secret: str, attempt: Attempt) -> Viewer:
-        """One statement and one comparison whether or not the key exists, and one more for all that are refused."""
+    async def _by_key(self, public_id: str, secret: str, attempt: Attempt) -> Caller:
+        """One statement and one comparison for a user's key, and one more of each for all others."""
         row = await keys.holder(public_id)
-        secret_is_right = hmac.compare_digest(_sha256(secret), row["secret_sha256"] if row else _NO_SECRET)
-        if row is None or not secret_is_right or not row["valid"]:
-            # Asked of every key that is refused: a canary must take no longer than the others.
-            if await canaries.is_one(public_id) and self._watch is not None:
-                self._watch.saw(public_id, attempt.address, attempt.agent, attempt.path, _request_id())
-            raise Unauthenticated
-        if row["unseen"] and self._uses is not None:
-            self._uses.add(row["id"])
-        return _viewer(public_id, row, MOST[KeyScope(row["scope"])])
+        right = _is_secret(secret, row)
+        if row is not None and right and row["valid"]:
+            if row["unseen"] and self._uses is not None:
+                self._uses.add(row["id"])
+            return _viewer(public_id, row, MOST[KeyScope(row["scope"])])
+        # Asked of every key that is refused: a canary must take no longer than the others.
+        other = await operators.stranger(public_id)
+        right = _is_secret(secret, other)
+        if other is not None and right and other["valid"]:
+            return await self._operator(public_id, other, attempt)
+        if other is not None and other["id"] is None and self._watch is not None:
+            self._watch.saw(public_id, attempt.address, attempt.agent, attempt.path, _request_id())
+        raise Unauthenticated
+
+    async def _operator(self, public_id: str, row: Row, attempt: Attempt) -> Caller:
+        """As himself, or as an admin of the tenant that the request names."""
+        if attempt.tenant is None:
+            return Operator(public_id, row["id"], row["name"])
+        place = await operators.stand_in(attempt.tenant, row["name"])
+        return Viewer(
+            key_id=public_id,
+            user_id=place["user_id"],
+            user_name=place["name"],
+            role=Role.ADMIN,
+            tenant_id=place["tenant_id"],
+            tenant_slug=place["slug"],
+            member_access=AccessLevel(place["member_access"]),
+            most=AccessLevel.ADMIN,
+            operator_id=row["id"],
+        )
 
     async def _by_token(self, text: str) -> Viewer:
         """Who signed it decides how it is verified, never the token's own word for the algorithm."""
@@ -119,6 +157,12 @@ def _viewer(key_id: str, row: Row, most: AccessLevel) -> Viewer:
         member_access=AccessLevel(row["member_access"]),
         most=most,
     )
+
+
+def _is_secret(secret: str, row: Row | None) -> bool:
+    """In the same time whether or not there is a row, or it has one."""
+    kept = row["secret_sha256"] if row is not None else None
+    return hmac.compare_digest(_sha256(secret), kept or _NO_SECRET)
 
 
 def _request_id() -> str | None:

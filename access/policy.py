@@ -5,6 +5,7 @@ Read first (what is not there is NOT_FOUND), then require (FORBIDDEN), so that n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from models import AccessLevel, KeyScope, Role, grants
 from models.errors import Forbidden
@@ -44,6 +45,33 @@ class Viewer:
     @property
     def scope(self) -> KeyScope:
         return _SCOPE[self.most]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Whoever stands above tenants, as long as he does not act as one of them."""
+
+    key_id: str
+    operator_id: int
+    name: str
+    tenant_id: int = 0  # no tenant's: what is counted by tenant is counted for all operators together
+
+
+Caller: TypeAlias = Viewer | Operator
+
+
+def as_viewer(caller: Caller) -> Viewer:
+    """Raises Forbidden for operators: what is a tenant's is none of their business."""
+    if isinstance(caller, Operator):
+        raise Forbidden("Operators see nothing of a tenant: act as one, with the header Waybill-Tenant.")
+    return caller
+
+
+def as_operator(caller: Caller) -> Operator:
+    """Raises Forbidden for everybody else, and for operators who act as a tenant."""
+    if isinstance(caller, Viewer):
+        raise Forbidden("This is for operators, who stand above tenants.")
+    return caller
 
 
 def readable(viewer: Viewer) -> Scope:

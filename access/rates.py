@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from access.buckets import Bucket, Buckets
-from access.policy import Viewer
+from access.policy import Caller
 from models.errors import RateLimited, TooComplex, WaybillError
 
 _IPV6_NETWORK = 64  # bits: the least that anybody gets, all of whose addresses are his
@@ -35,11 +35,11 @@ class Rates:
         self._buckets = buckets
         self._limits = limits
 
-    async def reserve(self, viewer: Viewer, points: int) -> Reservation:
-        """Spend so many points of the viewer's key and tenant, or none."""
+    async def reserve(self, caller: Caller, points: int) -> Reservation:
+        """Spend so many points of the caller's key and tenant, or none."""
         limits = self._limits
-        key = Bucket(f"key/{viewer.key_id}", limits.key_points)
-        tenant = Bucket(f"tenant/{viewer.tenant_id}", limits.tenant_points)
+        key = Bucket(f"key/{caller.key_id}", limits.key_points)
+        tenant = Bucket(f"tenant/{caller.tenant_id}", limits.tenant_points)
         most = min(limits.key_points, limits.tenant_points)
         fits, (of_key, of_tenant) = await self._buckets.take([key, tenant], points if points <= most else 0)
         left, left_to_all = of_key.left(key.points), of_tenant.left(tenant.points)

@@ -10,7 +10,7 @@ import strawberry
 from strawberry.dataloader import DataLoader
 
 from access import policy
-from access.policy import Viewer, readable
+from access.policy import Caller, Viewer, as_viewer, readable
 from graph.limits import too_complex
 from models import AccessLevel, grants, people, reads
 from models.errors import BadInput, NotFound, StorageUnavailable
@@ -43,6 +43,7 @@ class InputLimits:
     max_file_bytes: int
     max_verified_bytes: int
     upload_seconds: int
+    default_quotas: Mapping[str, int]  # of a tenant that is made, by their columns
 
 
 class S3(NamedTuple):
@@ -95,13 +96,18 @@ class NestedGrants:
 
 @dataclass
 class Context:
-    viewer: Viewer
+    caller: Caller
     limits: InputLimits
     s3: S3 | None
     rows: int = 0
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
     selected: dict[tuple[int, str], bool] = field(default_factory=dict)
     _sees_people: bool | None = None
+
+    @cached_property
+    def viewer(self) -> Viewer:
+        """Raises Forbidden for operators, who act as no tenant."""
+        return as_viewer(self.caller)
 
     @cached_property
     def scope(self) -> Scope:

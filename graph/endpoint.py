@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from access.credentials import Attempt
-from access.policy import Viewer
+from access.policy import Caller
 from access.rates import Reservation
 from graph import transport
 from graph.cost import PageSizes
@@ -62,7 +62,7 @@ class GraphQLEndpoint:
 
     ``authenticate`` is given the Authorization header and where the request comes from, before anything else of it is
     looked at, and raises Unauthenticated or RateLimited; ``reserve`` is asked to spend an operation's points before it
-    runs; ``make_context`` makes ``info.context`` from the viewer; ``page`` answers browsers that open the address, and
+    runs; ``make_context`` makes ``info.context`` from the caller; ``page`` answers browsers that open the address, and
     needs no credential.
     """
 
@@ -76,9 +76,9 @@ class GraphQLEndpoint:
         introspection: bool,
         request_timeout_seconds: float,
         max_body_bytes: int,
-        authenticate: Callable[[Attempt], Awaitable[Viewer]],
-        reserve: Callable[[Viewer, int], Awaitable[Reservation]],
-        make_context: Callable[[Viewer], Any],
+        authenticate: Callable[[Attempt], Awaitable[Caller]],
+        reserve: Callable[[Caller, int], Awaitable[Reservation]],
+        make_context: Callable[[Caller], Any],
         page: Callable[[requests.Request], Response],
     ) -> None:
         self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema
@@ -127,38 +127,38 @@ class GraphQLEndpoint:
             raise bad_request(f"The answer can be {GRAPHQL_RESPONSE} or {JSON}.", 406)
         if request.method not in ("GET", "POST"):
             raise bad_request(f"{request.method} is not a method of GraphQL: use POST.", 405, allow="GET, POST")
-        viewer = await self._authenticate(_attempt(request))
-        trace.key_id = viewer.key_id
+        caller = await self._authenticate(_attempt(request))
+        trace.key_id = caller.key_id
         if request.method == "GET":
             deadline.listen(request.receive)
             parameters = transport.from_query_string(request.scope["query_string"])
-            return await self._answer(parameters, request.method, viewer, trace)
+            return await self._answer(parameters, request.method, caller, trace)
         request.check_content()
         length = request.length(self._max_body_bytes)
-        async with self._room.taken(viewer.tenant_id, length):
+        async with self._room.taken(caller.tenant_id, length):
             body = await request.body(length)
             deadline.listen(request.receive)
-            return await self._answer(transport.from_body(body), request.method, viewer, trace)
+            return await self._answer(transport.from_body(body), request.method, caller, trace)
 
-    async def _answer(self, parameters: Parameters, method: str, viewer: Viewer, trace: RequestTrace) -> bytes:
+    async def _answer(self, parameters: Parameters, method: str, caller: Caller, trace: RequestTrace) -> bytes:
         trace.operation_name = parameters.operation_name and parameters.operation_name[:_LONGEST_LOGGED_NAME]
         document = await self._documents.read(parameters.query)
-        await self._spend(await _points(document, parameters), viewer, trace)
+        await self._spend(await _points(document, parameters), caller, trace)
         if document.errors:
             raise RequestError(document.errors)
         operation = document.operation(parameters.operation_name)
         if operation.name:
             trace.operation_name = operation.name.value[:_LONGEST_LOGGED_NAME]
         _check_allowed(operation, method, parameters.size)
-        result = await self._execute(document, parameters, self._make_context(viewer))
+        result = await self._execute(document, parameters, self._make_context(caller))
         answer: dict[str, Any] = {"errors": field_errors(result.errors, trace.request_id)} if result.errors else {}
         answer["data"] = result.data
         answer["extensions"] = {"cost": trace.cost}
         return orjson.dumps(answer)
 
-    async def _spend(self, points: int, viewer: Viewer, trace: RequestTrace) -> None:
+    async def _spend(self, points: int, caller: Caller, trace: RequestTrace) -> None:
         """Raises RateLimited, or TooComplex for what could never be spent."""
-        reservation = await self._reserve(viewer, points)
+        reservation = await self._reserve(caller, points)
         trace.cost = {
             "requested": points,
             "remaining": reservation.remaining,
@@ -207,6 +207,7 @@ def _attempt(request: Request) -> Attempt:
         address=request.address,
         agent=request.header(b"user-agent") or "",
         path=request.scope["path"],
+        tenant=request.header(b"waybill-tenant"),
     )
 
 

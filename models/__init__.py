@@ -4,6 +4,7 @@ from models.canaries import CanaryAlert, CanaryKey
 from models.file_state import FileState
 from models.grants import Grant
 from models.objects import Batch, Object
+from models.operators import Operator
 from models.people import AccessLevel, ApiKey, KeyScope, Role, Tenant, User
 from models.uploads import Deletion, Upload
 
@@ -18,6 +19,7 @@ __all__ = [
     "Grant",
     "KeyScope",
     "Object",
+    "Operator",
     "Role",
     "Tenant",
     "Upload",

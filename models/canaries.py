@@ -47,10 +47,6 @@ class CanaryAlert(Model):
         indexes = (Index(fields=("canary_id", "id"), name="canary_alerts_canary"),)
 
 
-async def is_one(public_id: str) -> bool:
-    return bool(await database.fetch("SELECT FROM canary_keys WHERE public_id = $1 AND revoked_at IS NULL", public_id))
-
-
 async def add_alert(public_id: str, seen_at: datetime, address: str, agent: str, path: str) -> Row | None:
     """The key's ``note``, and whether the alert is ``kept``: a key has at most MOST_ALERTS. Texts are ``storable``."""
     rows = await database.fetch(

@@ -11,7 +11,7 @@ from tortoise.migrations.constraints import CheckConstraint, UniqueConstraint
 from tortoise.models import Model
 
 from models import database
-from models.errors import AlreadyExists, LastAdmin, NotFound, short
+from models.errors import AlreadyExists, BadInput, LastAdmin, NotFound, short
 from models.pages import Bounds, Page, Row
 from models.sql import Sql
 
@@ -168,6 +168,8 @@ async def _one(sql: str, *arguments: object) -> Row | None:
     return rows[0] if rows else None
 
 
+LONGEST_NAME = 128
+STAND_IN = "operator:"  # what names of users begin with whom only operators act as
 _USER = "u.id, u.name, u.role, u.created_at, u.revoked_at"
 
 
@@ -201,7 +203,8 @@ async def count_users(tenant_id: int, only: int | None) -> int:
 
 
 async def create_user(tenant_id: int, name: str, role: Role) -> Row:
-    """Raises AlreadyExists."""
+    """Raises AlreadyExists, or BadInput for a name that no user may have."""
+    check_name(name)
     async with database.transaction():
         try:
             [row] = await database.fetch(
@@ -212,6 +215,13 @@ async def create_user(tenant_id: int, name: str, role: Role) -> Row:
         except asyncpg.UniqueViolationError:
             raise AlreadyExists(f'There is a user "{short(name)}" already.') from None
         return row
+
+
+def check_name(name: str) -> None:
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise BadInput(f"A user's name has 1 to {LONGEST_NAME} characters, not {len(name)}.")
+    if name.startswith(STAND_IN):
+        raise BadInput(f'A name that begins with "{STAND_IN}" is an operator\'s.')
 
 
 async def set_role(tenant_id: int, user_id: int, role: Role) -> Row:
@@ -263,18 +273,19 @@ async def set_member_access(tenant_id: int, level: AccessLevel) -> None:
         await database.execute("UPDATE tenants SET member_access = $2 WHERE id = $1", tenant_id, level.value)
 
 
+USAGE = (
+    "t.id, t.slug, t.member_access, t.created_at, t.revoked_at, t.quota_bytes, t.quota_objects,"
+    " t.used_bytes + coalesce(c.used_bytes, 0)::bigint AS used_bytes,"
+    " t.reserved_bytes + coalesce(c.reserved_bytes, 0)::bigint AS reserved_bytes,"
+    " t.used_objects + coalesce(c.objects, 0)::bigint AS used_objects"
+    " FROM tenants t CROSS JOIN LATERAL (SELECT sum(objects) AS objects, sum(used_bytes) AS used_bytes,"
+    " sum(reserved_bytes) AS reserved_bytes FROM usage_changes WHERE tenant_id = t.id) AS c"
+)
+
+
 async def usage(tenant_id: int | None = None) -> Sequence[Row]:
     """What a tenant is and uses: its columns with ``used_bytes``, ``reserved_bytes`` and ``used_objects``.
 
     All tenants, in the order of their slugs, if none is given.
     """
-    return await database.fetch(
-        "SELECT t.slug, t.member_access, t.created_at, t.revoked_at, t.quota_bytes, t.quota_objects,"
-        " t.used_bytes + coalesce(c.used_bytes, 0)::bigint AS used_bytes,"
-        " t.reserved_bytes + coalesce(c.reserved_bytes, 0)::bigint AS reserved_bytes,"
-        " t.used_objects + coalesce(c.objects, 0)::bigint AS used_objects"
-        " FROM tenants t CROSS JOIN LATERAL (SELECT sum(objects) AS objects, sum(used_bytes) AS used_bytes,"
-        " sum(reserved_bytes) AS reserved_bytes FROM usage_changes WHERE tenant_id = t.id) AS c"
-        " WHERE $1::bigint IS NULL OR t.id = $1 ORDER BY t.slug",
-        tenant_id,
-    )
+    return await database.fetch(f"SELECT {USAGE} WHERE $1::bigint IS NULL OR t.id = $1 ORDER BY t.slug", tenant_id)

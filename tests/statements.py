@@ -1,9 +1,12 @@
 """How many SQL statements an operation takes."""
 
 import logging
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from tests.conftest import Caller
+
+T = TypeVar("T")
 
 
 class AccessLog(logging.Handler):
@@ -15,16 +18,22 @@ class AccessLog(logging.Handler):
         self.lines.append(record)
 
 
-async def count_statements(caller: Caller, query: str, **variables: object) -> tuple[int, Any]:
-    """How many SQL statements an operation took by its line in the log, besides the one that authenticates."""
+async def statements_of(ask: Callable[[], Awaitable[T]]) -> tuple[T, int]:
+    """What a single request gave, and how many SQL statements it took by its line in the log."""
     logger, log = logging.getLogger("waybill.access"), AccessLog()
     level = logger.level
     logger.addHandler(log)
     logger.setLevel(logging.INFO)
     try:
-        data = await caller.execute(query, **variables)
+        result = await ask()
     finally:
         logger.removeHandler(log)
         logger.setLevel(level)
     [line] = log.lines
-    return line.__dict__["statements"] - 1, data
+    return result, line.__dict__["statements"]
+
+
+async def count_statements(caller: Caller, query: str, **variables: object) -> tuple[int, Any]:
+    """How many statements an operation without errors took, besides the one that authenticates; and its data."""
+    data, statements = await statements_of(lambda: caller.execute(query, **variables))
+    return statements - 1, data

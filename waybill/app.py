@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route
 from access import redis_buckets
 from access.buckets import Memory
 from access.credentials import Attempt, Authenticator
-from access.policy import Viewer
+from access.policy import Caller
 from access.rates import RateLimits, Rates, Reservation
 from graph.context import S3, Context, InputLimits
 from graph.cost import PageSizes
@@ -63,26 +63,27 @@ def create_app(
         max_file_bytes=settings.max_file_bytes,
         max_verified_bytes=settings.max_verified_bytes,
         upload_seconds=settings.upload_seconds,
+        default_quotas=settings.default_quotas,
     )
 
     s3: S3 | None = None
     authenticator = Authenticator()  # lets keys in; the lifespan's does all that the settings say
     rates = Rates(Memory(), rate_limits(settings))  # of this process alone
 
-    async def authenticate(attempt: Attempt) -> Viewer:
+    async def authenticate(attempt: Attempt) -> Caller:
         try:
             return await authenticator(attempt)
         except Unauthenticated:
             await rates.count_failed_login(attempt.address)
             raise
 
-    async def reserve(viewer: Viewer, points: int) -> Reservation:
-        return await rates.reserve(viewer, points)
+    async def reserve(caller: Caller, points: int) -> Reservation:
+        return await rates.reserve(caller, points)
 
-    def make_context(viewer: Viewer) -> Context:
+    def make_context(caller: Caller) -> Context:
         if (trace := current.get()) is not None:
-            trace.turns = database.turns(viewer.tenant_id)
-        return Context(viewer, limits, s3)
+            trace.turns = database.turns(caller.tenant_id)
+        return Context(caller, limits, s3)
 
     endpoint = GraphQLEndpoint(
         schema,

@@ -10,6 +10,7 @@ from graph.mutations.delete_batch import DeleteBatch
 from graph.mutations.delete_objects import DeleteObjects
 from graph.mutations.grant_access import GrantAccess
 from graph.mutations.keys import CreateKey, RevokeKey, RotateKey
+from graph.mutations.operators import Tenants
 from graph.mutations.people import People
 from graph.mutations.revoke_access import RevokeAccess
 from graph.mutations.update_object_data import UpdateObjectData
@@ -27,6 +28,7 @@ class Mutation(
     GrantAccess,
     RevokeAccess,
     People,
+    Tenants,
     CreateKey,
     RotateKey,
     RevokeKey,

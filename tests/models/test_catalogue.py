@@ -29,6 +29,7 @@ GENERATED = (
     "grants",
     "canary_keys",
     "canary_alerts",
+    "operators",
 )  # tables whose key the database makes; the others' are models/ids.py's
 
 # What models cannot say (migrations/_pairs.py, migrations/_uploads.py, migrations/_quotas.py).
@@ -297,6 +298,7 @@ GRANT = "INSERT INTO grants (id, tenant_id, user_id, batch_pk, object_pk, level,
 DELETION = "INSERT INTO deletions (id, bucket, key, due_at, until_at, attempts) VALUES"
 CANARY = "INSERT INTO canary_keys (id, public_id, note, created_at) VALUES"
 ALERT = "INSERT INTO canary_alerts (id, canary_id, seen_at, address, agent, path) VALUES"
+OPERATOR = "INSERT INTO operators (id, name, public_id, secret_sha256, created_at) VALUES"
 CHANGE = "INSERT INTO usage_changes (tenant_id, id, objects, used_bytes, reserved_bytes) OVERRIDING SYSTEM VALUE VALUES"
 ROWS = [
     "TRUNCATE tenants CASCADE",
@@ -311,6 +313,7 @@ ROWS = [
     f"{GRANT} (7000, 1, 10, 1000, null, 'VIEW', 10, now()), (7001, 1, 10, 1000, 1001, 'VIEW', 10, now())",
     "TRUNCATE canary_keys CASCADE",
     f"{CANARY} (1, 'public', '', now())",
+    f"{OPERATOR} (1, 'op', 'public', sha256(''), now())",
     f"{ALERT} (1, 1, now(), '', '', '')",
 ]
 REFUSED = [
@@ -381,6 +384,11 @@ REFUSED = [
     ("canary_alerts_pkey", f"{ALERT} (1, 1, now(), '', '', '')"),
     ("canary_alerts_canary_id_fkey", f"{ALERT} (2, 2, now(), '', '', '')"),
     ("canary_alerts_canary_id_fkey", "DELETE FROM canary_keys"),
+    ("operators_pkey", f"{OPERATOR} (1, 'other', 'other', sha256(''), now())"),
+    ("operators_name_unique", f"{OPERATOR} (2, 'op', 'other', sha256(''), now())"),
+    ("operators_public_id_unique", f"{OPERATOR} (2, 'other', 'public', sha256(''), now())"),
+    ("operators_name_form", "UPDATE operators SET name = 'Op'"),
+    ("operators_secret_is_sha256", "UPDATE operators SET secret_sha256 = 'secret'"),
     ("usage_changes_pkey", f"{CHANGE} (1, 1, 0, 0, 0), (1, 1, 0, 0, 0)"),
 ]  # fmt: skip
 # (tenant, id) cannot be violated while id alone is unique: it is there to be referenced.

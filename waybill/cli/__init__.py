@@ -12,6 +12,7 @@ COMMANDS = {
     "worker": "waybill.cli.worker",
     "migrate": "waybill.cli.service",
     "schema": "waybill.cli.service",
+    "operator": "waybill.cli.operators",
     "tenant": "waybill.cli.people",
     "user": "waybill.cli.people",
     "key": "waybill.cli.keys",

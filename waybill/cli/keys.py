@@ -13,9 +13,9 @@ from access.credentials import create_key, new_secret
 from models import ApiKey, CanaryKey, KeyScope, User, canaries
 from models.errors import BadInput, NotFound
 from models.keys import Whose
+from waybill.cli.admin import revoke, run, show, tenant_named
 from waybill.cli.data_dir import data_dir_option
 from waybill.cli.database import read_settings
-from waybill.cli.people import _print, _revoke, _run, _tenant
 from waybill.token_secret import with_token_secret
 
 _MOST_SHOWN = 1_000
@@ -67,7 +67,7 @@ def create_api_key(
             raise NotFound(f'there is no user "{user}" in "{tenant}"')
         return await create_key(found, name, scope, expires_in)
 
-    click.echo(_run(data_dir, work))
+    click.echo(run(data_dir, work))
 
 
 @key.command("list")
@@ -77,12 +77,12 @@ def list_keys(data_dir: Path, tenant: str) -> None:
     """List the keys of a tenant, by their public parts."""
 
     async def work() -> Sequence[tuple[Any, ...]]:
-        found = ApiKey.filter(tenant=await _tenant(tenant)).order_by("id")
+        found = ApiKey.filter(tenant=await tenant_named(tenant)).order_by("id")
         return await found.values_list(
             "public_id", "user__name", "name", "scope", "created_at", "expires_at", "used_at", "revoked_at"
         )
 
-    _print(("key", "user", "name", "scope", "made", "expires", "last used", "revoked"), _run(data_dir, work))
+    show(("key", "user", "name", "scope", "made", "expires", "last used", "revoked"), run(data_dir, work))
 
 
 @key.command("rotate")
@@ -105,7 +105,7 @@ def rotate_key(data_dir: Path, public_id: str, overlap: timedelta) -> None:
         _, _, whole = await keys.rotate(Whose(found.tenant_id), wanted, overlap)
         return whole
 
-    click.echo(_run(data_dir, work))
+    click.echo(run(data_dir, work))
 
 
 @key.command("revoke")
@@ -118,9 +118,9 @@ def revoke_key(data_dir: Path, public_id: str) -> None:
     async def work() -> None:
         if await CanaryKey.filter(public_id=wanted, revoked_at=None).update(revoked_at=datetime.now(UTC)):
             return
-        await _revoke(ApiKey.filter(public_id=wanted), f'key "{wanted}"')
+        await revoke(ApiKey.filter(public_id=wanted), f'key "{wanted}"')
 
-    _run(data_dir, work)
+    run(data_dir, work)
     click.echo(f"key {wanted} revoked")
 
 
@@ -140,15 +140,15 @@ def make_canary(data_dir: Path, note: str) -> None:
         await CanaryKey.create(public_id=secret.public_id, note=note)
         return whole
 
-    click.echo(_run(data_dir, work))
+    click.echo(run(data_dir, work))
 
 
 @key.command("canary-alerts")
 @data_dir_option
 def list_canary_alerts(data_dir: Path) -> None:
     """List who used a canary key, newest first."""
-    rows = _run(data_dir, lambda: canaries.alerts(_MOST_SHOWN))
-    _print(("seen", "key", "note", "address", "agent", "path"), [tuple(row) for row in rows])
+    rows = run(data_dir, lambda: canaries.alerts(_MOST_SHOWN))
+    show(("seen", "key", "note", "address", "agent", "path"), [tuple(row) for row in rows])
 
 
 @click.command()
@@ -174,7 +174,7 @@ def token(data_dir: Path, user: str, tenant: str | None, expires_in: timedelta) 
             raise BadInput(f'several tenants have a user "{user}": say which by --tenant')
         return tokens.sign(secret, found[0].tenant_id, found[0].id, expires_in)
 
-    click.echo(_run(data_dir, work))
+    click.echo(run(data_dir, work))
 
 
 def _public_id(given: str) -> str:

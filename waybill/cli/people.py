@@ -1,33 +1,18 @@
 """Tenants and users. These commands work on the database itself, an empty one too."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from tortoise.exceptions import IntegrityError, ValidationError
 
-from models import AccessLevel, Role, Tenant, User, database, people
+from models import AccessLevel, Role, Tenant, User, people
 from models.errors import AlreadyExists, BadInput, NotFound
+from waybill.cli.admin import revoke, run, show, tenant_named
 from waybill.cli.data_dir import data_dir_option
-from waybill.cli.database import chosen_database, read_settings
+from waybill.cli.database import read_settings
 from waybill.cli.quotas import BYTES, COUNT, Quota, in_words, of_bytes
-
-
-def _run(data_dir: Path, work: Callable[[], Awaitable[Any]]) -> Any:
-    async def inside(url: str) -> Any:
-        if await database.is_empty(url):
-            await database.migrate(url)
-        async with database.connected(database.config(url, max_connections=1)):
-            return await work()
-
-    with chosen_database(data_dir) as url:
-        return asyncio.run(inside(url))
 
 
 @click.group()
@@ -59,7 +44,7 @@ def create_tenant(data_dir: Path, slug: str, member_access: AccessLevel, **quota
                 raise BadInput("a slug is 1 to 63 of a-z, 0-9 and -, and does not begin with -") from None
             raise AlreadyExists(f'there is a tenant "{slug}" already') from None
 
-    _run(data_dir, work)
+    run(data_dir, work)
     click.echo(f"tenant {slug} made; next: waybill user create {slug} NAME --role ADMIN")
 
 
@@ -74,9 +59,9 @@ def list_tenants(data_dir: Path) -> None:
             *(f"{row['used_objects']:,}", in_words(row["quota_objects"])),
             *(row["created_at"], row["revoked_at"]),
         )
-        for row in _run(data_dir, people.usage)
+        for row in run(data_dir, people.usage)
     ]
-    _print(("tenant", "members may", "bytes", "reserved", "of", "objects", "of", "made", "revoked"), rows)
+    show(("tenant", "members may", "bytes", "reserved", "of", "objects", "of", "made", "revoked"), rows)
 
 
 @tenant.command("quota")
@@ -92,13 +77,13 @@ def set_quota(data_dir: Path, slug: str, **quotas: Quota | None) -> None:
     """
 
     async def work() -> Any:
-        found = await _tenant(slug)
+        found = await tenant_named(slug)
         if most := _given(quotas):
             await Tenant.filter(id=found.id).update(**most)
         [row] = await people.usage(found.id)
         return row
 
-    row = _run(data_dir, work)
+    row = run(data_dir, work)
     click.echo(
         f"bytes: {row['used_bytes']:,} used, {row['reserved_bytes']:,} reserved, of {in_words(row['quota_bytes'])}"
     )
@@ -110,7 +95,7 @@ def set_quota(data_dir: Path, slug: str, **quotas: Quota | None) -> None:
 @click.argument("slug")
 def revoke_tenant(data_dir: Path, slug: str) -> None:
     """Refuse all keys of a tenant from now on. Nothing is deleted."""
-    _run(data_dir, lambda: _revoke(Tenant.filter(slug=slug), f'tenant "{slug}"'))
+    run(data_dir, lambda: revoke(Tenant.filter(slug=slug), f'tenant "{slug}"'))
     click.echo(f"tenant {slug} revoked")
 
 
@@ -131,15 +116,14 @@ def create_user(data_dir: Path, tenant: str, name: str, role: Role, oidc_subject
     """Make a user in a tenant."""
 
     async def work() -> None:
-        if not name or len(name) > 128:
-            raise BadInput("a user's name has 1 to 128 characters")
+        people.check_name(name)
         subject = _subject(oidc_subject)
         try:
-            await User.create(tenant=await _tenant(tenant), name=name, role=role, oidc_subject=subject)
+            await User.create(tenant=await tenant_named(tenant), name=name, role=role, oidc_subject=subject)
         except IntegrityError as error:
             raise _taken(error, f'there is a user "{name}" in "{tenant}" already') from None
 
-    _run(data_dir, work)
+    run(data_dir, work)
     click.echo(f"user {name} made; next: waybill key create {tenant} {name}")
 
 
@@ -150,10 +134,10 @@ def list_users(data_dir: Path, tenant: str) -> None:
     """List the users of a tenant."""
 
     async def work() -> Sequence[tuple[Any, ...]]:
-        found = User.filter(tenant=await _tenant(tenant)).order_by("name")
+        found = User.filter(tenant=await tenant_named(tenant)).order_by("name")
         return await found.values_list("name", "role", "oidc_subject", "created_at", "revoked_at")
 
-    _print(("user", "role", "OIDC subject", "made", "revoked"), _run(data_dir, work))
+    show(("user", "role", "OIDC subject", "made", "revoked"), run(data_dir, work))
 
 
 @user.command("set")
@@ -167,13 +151,13 @@ def set_user(data_dir: Path, tenant: str, name: str, oidc_subject: str) -> None:
     async def work() -> None:
         subject = _subject(oidc_subject)
         try:
-            changed = await User.filter(tenant=await _tenant(tenant), name=name).update(oidc_subject=subject)
+            changed = await User.filter(tenant=await tenant_named(tenant), name=name).update(oidc_subject=subject)
         except IntegrityError as error:
             raise _taken(error, f'there is a user "{name}" in "{tenant}" already') from None
         if not changed:
             raise NotFound(f'there is no user "{name}" in "{tenant}"')
 
-    _run(data_dir, work)
+    run(data_dir, work)
     click.echo(f"user {name} changed")
 
 
@@ -190,26 +174,12 @@ def revoke_user(data_dir: Path, tenant: str, name: str) -> None:
             raise NotFound(f'there is no user "{name}" in "{tenant}"')
         await people.revoke_user(found.tenant_id, found.id)
 
-    _run(data_dir, work)
+    run(data_dir, work)
     click.echo(f"user {name} revoked")
 
 
 def _given(quotas: Mapping[str, Quota | None]) -> dict[str, int | None]:
     return {name: quota.most for name, quota in quotas.items() if quota is not None}
-
-
-async def _tenant(slug: str) -> Tenant:
-    found = await Tenant.get_or_none(slug=slug)
-    if found is None:
-        raise NotFound(f'there is no tenant "{slug}"')
-    return found
-
-
-async def _revoke(rows: Any, what: str) -> None:
-    """Revoking twice keeps the first time."""
-    if not await rows.exists():
-        raise NotFound(f"there is no {what}")
-    await rows.filter(revoked_at=None).update(revoked_at=datetime.now(UTC))
 
 
 def _subject(given: str | None) -> str | None:
@@ -225,20 +195,3 @@ def _taken(error: Exception, otherwise: str) -> AlreadyExists:
 
 def _violated(error: Exception) -> str | None:
     return getattr(error.__cause__, "constraint_name", None)
-
-
-def _print(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading == "key")  # which is copied
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    Console().print(table)
-
-
-def _cell(value: Any) -> Text:
-    """As it is written: neither a terminal nor rich takes anything in it for a command."""
-    if isinstance(value, datetime):
-        return Text(value.strftime("%Y-%m-%d %H:%M"))
-    text = "" if value is None else str(value)
-    return Text("".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text))

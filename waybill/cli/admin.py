@@ -1,0 +1,57 @@
+"""What the commands that work on the database itself share: it, and how they show rows."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from models import Tenant, database
+from models.errors import NotFound
+from waybill.cli.database import chosen_database
+
+
+def run(data_dir: Path, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def inside(url: str) -> Any:
+        if await database.is_empty(url):
+            await database.migrate(url)
+        async with database.connected(database.config(url, max_connections=1)):
+            return await work()
+
+    with chosen_database(data_dir) as url:
+        return asyncio.run(inside(url))
+
+
+def show(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading == "key")  # which is copied
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    Console().print(table)
+
+
+def _cell(value: Any) -> Text:
+    """As it is written: neither a terminal nor rich takes anything in it for a command."""
+    if isinstance(value, datetime):
+        return Text(value.strftime("%Y-%m-%d %H:%M"))
+    text = "" if value is None else str(value)
+    return Text("".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text))
+
+
+async def tenant_named(slug: str) -> Tenant:
+    found = await Tenant.get_or_none(slug=slug)
+    if found is None:
+        raise NotFound(f'there is no tenant "{slug}"')
+    return found
+
+
+async def revoke(rows: Any, what: str) -> None:
+    """Revoking twice keeps the first time."""
+    if not await rows.exists():
+        raise NotFound(f"there is no {what}")
+    await rows.filter(revoked_at=None).update(revoked_at=datetime.now(UTC))
