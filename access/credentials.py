@@ -17,7 +17,8 @@ from access.canaries import Watch
 from access.oidc import Issuer
 from access.policy import MOST, Viewer
 from access.uses import Uses
-from models import AccessLevel, KeyScope, Role, User, canaries, keys, people
+from models import AccessLevel, Action, KeyScope, Role, User, audit, canaries, database, keys, people
+from models.audit import Actor, about_key
 from models.errors import Unauthenticated
 from models.keys import Secret
 from models.pages import Row
@@ -44,9 +45,11 @@ def new_secret() -> tuple[str, Secret]:
 
 
 async def create_key(user: User, name: str, scope: KeyScope = KeyScope.ADMIN, lifetime: timedelta | None = None) -> str:
-    """A new key of the user, whole; it cannot be shown again."""
+    """A new key of the user, whole; it cannot be shown again. For who works on the database itself."""
     whole, secret = new_secret()
-    await keys.create(user.tenant_id, user.id, name, scope, lifetime, secret)
+    async with database.transaction():
+        made = await keys.create(user.tenant_id, user.id, name, scope, lifetime, secret)
+        await audit.record(Actor(user.tenant_id), about_key(Action.KEY_CREATED, made, user.name))
     return whole
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models import AccessLevel, KeyScope, Role, grants
+from models.audit import Actor
 from models.errors import Forbidden
 from models.filters import Everything, Granted
 from models.grants import Thing
@@ -44,6 +45,11 @@ class Viewer:
     @property
     def scope(self) -> KeyScope:
         return _SCOPE[self.most]
+
+    @property
+    def actor(self) -> Actor:
+        """As the audit log names whoever it was."""
+        return Actor(self.tenant_id, self.user_id, self.operator_id, self.key_id)
 
 
 def readable(viewer: Viewer) -> Scope:

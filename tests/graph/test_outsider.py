@@ -18,6 +18,10 @@ CALLS: dict[str, tuple[str, str]] = {
         "query($batch: ID!, $object: ID!, $user: ID!) { nodes(ids: [$batch, $object, $user]) { id } }",
         NOT_FOUND,
     ),
+    "Query.auditLog": (
+        "query($user: ID!) { auditLog(where: {userId: $user}) { totalCount nodes { action user { name } objectId } } }",
+        NOTHING,
+    ),
     "Query.users": ("{ users { nodes { name grants { nodes { level } } } } }", "own"),
     "Query.viewer": ("{ viewer { user { id name } tenant { slug } access keys { nodes { keyId } } } }", NOTHING),
     "Query.batch": ('{ batch(batchId: "b") { id } }', NOT_FOUND),
@@ -77,7 +81,10 @@ CALLS: dict[str, tuple[str, str]] = {
 }
 
 
-FOR_ADMINS = {f"Mutation.{name}" for name in ("createUser", "updateUser", "revokeUser", "updateTenant")}
+FOR_ADMINS = {
+    "Query.auditLog",
+    *(f"Mutation.{name}" for name in ("createUser", "updateUser", "revokeUser", "updateTenant")),
+}
 
 
 def fields() -> list[str]:
