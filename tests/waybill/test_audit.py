@@ -80,7 +80,7 @@ def test_log_is_filtered_and_shown_as_a_table(runner: CliRunner) -> None:
     heading, row, _ = said(runner, "audit", "acme").splitlines()
     assert heading.split()[:2] == ["at", "action"]
     assert "USER_CREATED" in row
-    assert "userName=ada role=MEMBER" in row
+    assert "role=MEMBER userName=ada" in row
     for arguments, says in ((("none",), 'no tenant "none"'), (("acme", "--user", "eve"), 'no user "eve" in "acme"')):
         result = runner.invoke(main, ["audit", *arguments])
         assert (result.exit_code, says in result.stderr) == (1, True)

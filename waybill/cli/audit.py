@@ -8,8 +8,8 @@ from typing import Any
 import click
 import orjson
 
-from models import Action, User, audit
-from models.audit import Which
+from models import Action, User
+from models.audit import Which, page
 from models.errors import NotFound
 from models.pages import Bounds, Row
 from waybill.cli.data_dir import data_dir_option
@@ -26,7 +26,7 @@ _MOST_AT_ONCE = 1_000
 @click.option("--since", type=click.DateTime(), help="Only what was done later than this (UTC).")
 @click.option("--first", type=click.IntRange(1, _MOST_AT_ONCE), default=100, show_default=True, help="Show so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def audit_(
+def audit(
     data_dir: Path,
     tenant: str,
     actions: Sequence[Action],
@@ -42,16 +42,15 @@ def audit_(
 
     async def work() -> list[dict[str, Any]]:
         found = await _tenant(tenant)
-        wanted = await User.get_or_none(tenant=found, name=user) if user is not None else None
-        if user is not None and wanted is None:
+        if user is not None and not await User.exists(tenant=found, name=user):
             raise NotFound(f'there is no user "{user}" in "{tenant}"')
         which = Which(
             found.id,
             actions=tuple(actions) or None,
-            user_id=wanted and wanted.id,
+            user_id=None if user is None else (await User.get(tenant=found, name=user)).id,
             after=since and since.replace(tzinfo=UTC),
         )
-        rows = (await audit.page(which, Bounds(first))).rows
+        rows = (await page(which, Bounds(first))).rows
         users = {row["user_id"] for row in rows if row["user_id"] is not None}
         names = dict(await User.filter(id__in=users).values_list("id", "name"))
         return [_record(row, names) for row in rows]
