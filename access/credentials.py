@@ -17,7 +17,8 @@ from access.canaries import Watch
 from access.oidc import Issuer
 from access.policy import MOST, Caller, Operator, Viewer
 from access.uses import Uses
-from models import AccessLevel, KeyScope, Role, User, keys, operators, people
+from models import AccessLevel, Action, KeyScope, Role, User, audit, database, keys, operators, people
+from models.audit import Actor, Entry, about_key
 from models.errors import Forbidden, Unauthenticated
 from models.keys import Secret
 from models.pages import Row
@@ -45,16 +46,24 @@ def new_secret() -> tuple[str, Secret]:
 
 
 async def create_key(user: User, name: str, scope: KeyScope = KeyScope.ADMIN, lifetime: timedelta | None = None) -> str:
-    """A new key of the user, whole; it cannot be shown again."""
-    return await create_key_of(user.tenant_id, user.id, name, scope, lifetime)
+    """A new key of the user, whole; it cannot be shown again. For who works on the database itself."""
+    return await create_key_of(Actor(user.tenant_id), user.id, user.name, name, scope, lifetime)
 
 
 async def create_key_of(
-    tenant_id: int, user_id: int, name: str, scope: KeyScope = KeyScope.ADMIN, lifetime: timedelta | None = None
+    actor: Actor,
+    user_id: int,
+    user_name: str,
+    name: str,
+    scope: KeyScope = KeyScope.ADMIN,
+    lifetime: timedelta | None = None,
 ) -> str:
-    """The same, by primary keys."""
+    """The same for a user of the actor's tenant, by primary key."""
+    assert actor.tenant_id is not None  # noqa: S101 - a user is of a tenant
     whole, secret = new_secret()
-    await keys.create(tenant_id, user_id, name, scope, lifetime, secret)
+    async with database.transaction():
+        made = await keys.create(actor.tenant_id, user_id, name, scope, lifetime, secret)
+        await audit.record(actor, about_key(Action.KEY_CREATED, made, user_name))
     return whole
 
 
@@ -117,7 +126,10 @@ class Authenticator:
         """As himself, or as an admin of the tenant that the request names."""
         if attempt.tenant is None:
             return Operator(public_id, row["id"], row["name"])
-        place = await operators.stand_in(attempt.tenant, row["name"])
+        async with database.transaction():
+            place = await operators.stand_in(attempt.tenant, row["name"])
+            actor = Actor(place["tenant_id"], place["user_id"], row["id"], public_id)
+            await audit.record(actor, Entry(Action.OPERATOR_ACTED, details={"requestId": _request_id() or ""}))
         return Viewer(
             key_id=public_id,
             user_id=place["user_id"],

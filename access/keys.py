@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 from access.credentials import new_secret
-from access.policy import Viewer, readable_keys, require_keys
-from models import AccessLevel, KeyScope, database, keys, people
+from access.policy import Viewer, require_keys
+from models import AccessLevel, Action, KeyScope, audit, database, keys, people
+from models.audit import Actor, about_key
 from models.errors import BadInput, Conflict, Forbidden, NotFound, short
 from models.keys import Whose
 from models.pages import Row
@@ -22,7 +23,10 @@ async def create(
     user_id = viewer.user_id if user_name in (None, viewer.user_name) else await _other(viewer, user_name or "")
     require_keys(viewer, scope)
     whole, secret = new_secret()
-    return await keys.create(viewer.tenant_id, user_id, name, scope, lifetime, secret), whole
+    async with database.transaction():
+        made = await keys.create(viewer.tenant_id, user_id, name, scope, lifetime, secret)
+        await audit.record(viewer.actor, about_key(Action.KEY_CREATED, made, user_name or viewer.user_name))
+    return made, whole
 
 
 async def _other(viewer: Viewer, name: str) -> int:
@@ -52,12 +56,22 @@ async def rotate(
         whole, secret = new_secret()
         scope = KeyScope(old["scope"])
         new = await keys.create(old["tenant_id"], old["user_id"], old["name"], scope, old["lifetime"], secret)
+        await _record(viewer, Action.KEY_ROTATED, old, newKeyId=secret.public_id)
         return await keys.end(old["id"], overlap), new, whole
 
 
-async def revoke(viewer: Viewer, public_id: str) -> Row:
+async def revoke(whose: Whose, public_id: str, viewer: Viewer | None = None) -> Row:
+    """Without ``viewer`` nobody is asked, as in ``rotate``."""
     async with database.transaction():
-        return await keys.revoke((await _changeable(readable_keys(viewer), public_id, viewer))["id"])
+        found = await _changeable(whose, public_id, viewer)
+        await _record(viewer, Action.KEY_REVOKED, found)
+        return await keys.revoke(found["id"])
+
+
+async def _record(viewer: Viewer | None, action: Action, key: Row, **more: str) -> None:
+    [user] = await people.some_users(key["tenant_id"], [key["user_id"]])
+    actor = viewer.actor if viewer else Actor(key["tenant_id"])
+    await audit.record(actor, about_key(action, key, user["name"], **more))
 
 
 async def _changeable(whose: Whose, public_id: str, viewer: Viewer | None) -> Row:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from models import AccessLevel, KeyScope, Role, grants
+from models.audit import Actor
 from models.errors import Forbidden
 from models.filters import Everything, Granted
 from models.grants import Thing
@@ -46,6 +47,11 @@ class Viewer:
     def scope(self) -> KeyScope:
         return _SCOPE[self.most]
 
+    @property
+    def actor(self) -> Actor:
+        """As the audit log names whoever it was."""
+        return Actor(self.tenant_id, self.user_id, self.operator_id, self.key_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Operator:
@@ -55,6 +61,10 @@ class Operator:
     operator_id: int
     name: str
     tenant_id: int = 0  # no tenant's: what is counted by tenant is counted for all operators together
+
+    def actor_on(self, tenant_id: int) -> Actor:
+        """As the audit log of the tenant names the operator."""
+        return Actor(tenant_id, operator_id=self.operator_id, key_id=self.key_id)
 
 
 Caller: TypeAlias = Viewer | Operator

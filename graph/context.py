@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property, partial
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -12,7 +13,8 @@ from strawberry.dataloader import DataLoader
 from access import policy
 from access.policy import Caller, Viewer, as_viewer, readable
 from graph.limits import too_complex
-from models import AccessLevel, grants, people, reads
+from models import AccessLevel, Action, audit, grants, people, reads
+from models.audit import Entry
 from models.errors import BadInput, NotFound, StorageUnavailable
 from models.filters import Condition, HasKey
 from models.grants import Thing
@@ -102,6 +104,7 @@ class Context:
     rows: int = 0
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
     selected: dict[tuple[int, str], bool] = field(default_factory=dict)
+    signed: dict[tuple[Action, int, datetime], Entry] = field(default_factory=dict)
     _sees_people: bool | None = None
 
     @cached_property
@@ -147,6 +150,19 @@ class Context:
         if total > most:
             raise too_complex("rows", most, total)
         self.rows = total
+
+    def sign(self, action: Action, upload_pk: int, until: datetime, row: Row) -> None:
+        """Note that a URL is given out, of an upload of the object that ``row`` is of; ``record`` writes it down.
+
+        However often it is given out by this request, until the same moment it is one.
+        """
+        self.signed[action, upload_pk, until] = Entry(action, row["batch_id"], row["object_id"], upload_pk, until)
+
+    async def record(self) -> None:
+        """What was noted, before anybody sees the URLs: raises where it cannot be written."""
+        if self.signed:
+            entries, self.signed = self.signed, {}
+            await audit.record(self.viewer.actor, *entries.values())
 
     # Pages and counts are not kept: an operation's next mutation may change them.
 

@@ -62,8 +62,9 @@ class GraphQLEndpoint:
 
     ``authenticate`` is given the Authorization header and where the request comes from, before anything else of it is
     looked at, and raises Unauthenticated or RateLimited; ``reserve`` is asked to spend an operation's points before it
-    runs; ``make_context`` makes ``info.context`` from the caller; ``page`` answers browsers that open the address, and
-    needs no credential.
+    runs; ``make_context`` makes ``info.context`` from the caller; ``record`` writes down what the context has noted,
+    before a mutation is kept and before an answer is given; ``page`` answers browsers that open the address, and needs
+    no credential.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class GraphQLEndpoint:
         authenticate: Callable[[Attempt], Awaitable[Caller]],
         reserve: Callable[[Caller, int], Awaitable[Reservation]],
         make_context: Callable[[Caller], Any],
+        record: Callable[[Any], Awaitable[None]],
         page: Callable[[requests.Request], Response],
     ) -> None:
         self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema
@@ -90,6 +92,7 @@ class GraphQLEndpoint:
         self._authenticate = authenticate
         self._reserve = reserve
         self._make_context = make_context
+        self._record = record
         self._room = Room(max_body_bytes)
         self._page = page
 
@@ -150,8 +153,11 @@ class GraphQLEndpoint:
         if operation.name:
             trace.operation_name = operation.name.value[:_LONGEST_LOGGED_NAME]
         _check_allowed(operation, method, parameters.size)
-        result = await self._execute(document, parameters, self._make_context(caller))
+        context = self._make_context(caller)
+        result = await self._execute(document, parameters, context)
         answer: dict[str, Any] = {"errors": field_errors(result.errors, trace.request_id)} if result.errors else {}
+        if result.data is not None:  # else nobody sees it; what a mutation noted that was undone stays unsaid
+            await self._record(context)
         answer["data"] = result.data
         answer["extensions"] = {"cost": trace.cost}
         return orjson.dumps(answer)
@@ -180,6 +186,7 @@ class GraphQLEndpoint:
                 max_coercion_errors=MOST_ERRORS - 1,
                 hide_suggestions=not self._introspection,
                 answer_limits=self._answer_limits,
+                record=self._record,
             )
 
         executor = await in_thread(prepare) if parameters.size > _LARGE_BYTES else prepare()

@@ -4,7 +4,7 @@ other requests served meanwhile.
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,15 @@ class _UndoneError(Exception):
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
-    def __init__(self, *arguments: Any, answer_limits: AnswerLimits, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        answer_limits: AnswerLimits,
+        record: Callable[[Any], Awaitable[None]],
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
+        self._record = record
         self._limits = answer_limits
         self._values = 0
         self._characters = 0
@@ -55,7 +62,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         grouped_field_set: GroupedFieldSet,
         position_context: Any,
     ) -> dict[str, Any] | None:
-        """Each mutation with all that is selected of its payload is one transaction.
+        """Each mutation with all that is selected of its payload, and what is recorded of it, is one transaction.
 
         An error anywhere below a mutation undoes it and leaves its field, which is non-null, and so the answer, without
         data; those before it stay, those after it are not begun.
@@ -79,6 +86,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
                     value = await value
                 if len(errors) > before:
                     raise _UndoneError
+                await self._record(self.context_value)
         except WaybillError as error:  # not of the field, whose errors have a place already: it was not to be kept
             _, details, path, *_ = arguments
             self.handle_field_error(error, self._fields[id(details)].definition.type, details, path)

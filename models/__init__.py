@@ -1,5 +1,6 @@
 """The database: tables, migrations, filters, pages, and the errors of the domain. Imports nothing of ours."""
 
+from models.audit import Action, AuditEntry
 from models.canaries import CanaryAlert, CanaryKey
 from models.file_state import FileState
 from models.grants import Grant
@@ -10,7 +11,9 @@ from models.uploads import Deletion, Upload
 
 __all__ = [
     "AccessLevel",
+    "Action",
     "ApiKey",
+    "AuditEntry",
     "Batch",
     "CanaryAlert",
     "CanaryKey",

@@ -110,12 +110,14 @@ async def _give_way(objects: set[int]) -> set[int]:
 
 
 async def find(scope: Scope, uploads: Iterable[int]) -> list[Row]:
-    """Of the uploads (primary keys) those whose objects exist for the scope, with ``object_pk`` and ``batch_pk``."""
+    """Of the uploads (primary keys) those whose objects exist for the scope, with ``object_id``, ``batch_id`` and their
+    keys, ``object_pk`` and ``batch_pk``."""
     sql = Sql(scope.tenant_id)
     wanted = sql.bind(tuple(uploads), "bigint[]")
     visible = sql.test(scope.within, "o.id", "o.batch_pk")
     text = (
-        f"SELECT {COLUMNS}, u.object_pk, o.batch_pk FROM uploads u JOIN objects o ON o.id = u.object_pk"
+        f"SELECT {COLUMNS}, u.object_pk, o.object_id, o.batch_pk, b.batch_id FROM uploads u"
+        " JOIN objects o ON o.id = u.object_pk JOIN batches b ON b.id = o.batch_pk"
         f" WHERE u.tenant_id = {sql.tenant} AND u.id = ANY({wanted}) AND {visible}"
     )
     return await database.fetch(sql.statement(text), *sql.arguments)

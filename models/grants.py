@@ -95,15 +95,15 @@ async def give(tenant_id: int, user_id: int, thing: Thing, level: AccessLevel, b
         return row
 
 
-async def take(user_id: int, thing: Thing) -> int | None:
-    """Ends the grant of the user to the thing and returns its key; None where there was none."""
+async def take(user_id: int, thing: Thing) -> Row | None:
+    """Ends the grant of the user to the thing and returns its ``id`` and ``level``; None where there was none."""
     async with database.transaction():
         rows = await database.fetch(
             "DELETE FROM grants WHERE user_id = $1 AND batch_pk = $2 AND object_pk IS NOT DISTINCT FROM $3"
-            " RETURNING id",
+            " RETURNING id, level",
             *(user_id, thing.batch_pk, thing.object_pk),
         )
-        return rows[0]["id"] if rows else None
+        return rows[0] if rows else None
 
 
 async def give_creator(tenant_id: int, user_id: int, batch_pk: int, objects: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ CALL_BITS = 8
 ROW_BITS = 14
 MAX_ROWS_PER_CALL = 1 << ROW_BITS
 _MILLISECOND = timedelta(milliseconds=1)
-_TIME_SHIFT = CALL_BITS + ROW_BITS
+TIME_SHIFT = CALL_BITS + ROW_BITS
 LARGEST = (1 << 63) - 1
 
 
@@ -20,13 +20,13 @@ def keys(now: datetime, call: int, count: int) -> range:
     """``count`` ascending keys for rows made in one call at ``now``; ``call`` counts up from call to call."""
     if count > MAX_ROWS_PER_CALL:
         raise ValueError(f"one call makes at most {MAX_ROWS_PER_CALL} rows, not {count}")
-    first = (((now - EPOCH) // _MILLISECOND) << _TIME_SHIFT) | ((call % (1 << CALL_BITS)) << ROW_BITS)
+    first = (((now - EPOCH) // _MILLISECOND) << TIME_SHIFT) | ((call % (1 << CALL_BITS)) << ROW_BITS)
     return range(first, first + count)
 
 
 def created_at(key: int) -> datetime:
     """When the row of this key was made, to the millisecond."""
-    return EPOCH + (key >> _TIME_SHIFT) * _MILLISECOND
+    return EPOCH + (key >> TIME_SHIFT) * _MILLISECOND
 
 
 def first_key_after(moment: datetime) -> int:
@@ -40,4 +40,4 @@ def first_key_from(moment: datetime) -> int:
 
 
 def _clamp(milliseconds: int) -> int:
-    return min(max(milliseconds, 0) << _TIME_SHIFT, LARGEST)
+    return min(max(milliseconds, 0) << TIME_SHIFT, LARGEST)

@@ -103,6 +103,7 @@ def create_app(
         authenticate=authenticate,
         reserve=reserve,
         make_context=make_context,
+        record=Context.record,
         page=graphiql_page(graphiql_key),
     )
 

@@ -58,5 +58,8 @@ class CreateUploads:
         # Files of the objects are others from now on.
         known = dict.fromkeys(objects) if selects(info, "file") else objects
         return CreateUploadsPayload(
-            uploads=[Upload.of(row, known[object_id]) for row, object_id in zip(made, object_ids, strict=True)]
+            uploads=[
+                Upload.of({**row, "object_id": object_id, "batch_id": objects[object_id]["batch_id"]}, known[object_id])
+                for row, object_id in zip(made, object_ids, strict=True)
+            ]
         )

@@ -5,9 +5,11 @@ from graph import lookups
 from graph.context import Context, Info
 from graph.types.grants import Grant
 from graph.types.node import parse_global_id
-from models import AccessLevel, grants
+from models import AccessLevel, Action, audit, grants
+from models.audit import Entry
 from models.errors import BadInput, CrossTenantGrant
 from models.grants import Thing, thing_of
+from models.pages import Row
 
 
 @strawberry.input(description="Access to give, to a batch or to an object: pass one of `batchId` and `objectId`.")
@@ -34,27 +36,31 @@ class GrantAccess:
         context = info.context
         if input.level is AccessLevel.NONE:
             raise BadInput("NONE cannot be granted: take a grant away with revokeAccess.")
-        thing = await thing_named(context, input.batch_id, input.object_id)
+        thing, row = await thing_named(context, input.batch_id, input.object_id)
         await require_on(context.viewer, AccessLevel.ADMIN, [thing])
-        user_id = await _user(context, input.user_id)
+        user = await _user(context, input.user_id)
         viewer = context.viewer
-        return GrantAccessPayload(
-            grant=Grant.of(await grants.give(viewer.tenant_id, user_id, thing, input.level, by_id=viewer.user_id))
-        )
+        given = await grants.give(viewer.tenant_id, user["id"], thing, input.level, by_id=viewer.user_id)
+        details = {"userName": user["name"], "level": input.level.value}
+        await audit.record(viewer.actor, Entry(Action.GRANT_GIVEN, row["batch_id"], input.object_id, details=details))
+        return GrantAccessPayload(grant=Grant.of(given))
 
 
-async def thing_named(context: Context, batch_id: str | None, object_id: str | None) -> Thing:
-    """Raises BadInput unless exactly one is given, NotFound where there is none that the viewer can read."""
+async def thing_named(context: Context, batch_id: str | None, object_id: str | None) -> tuple[Thing, Row]:
+    """With its row. Raises BadInput unless exactly one is given, NotFound where the viewer can read none."""
     if batch_id is not None and object_id is None:
-        return Thing((await lookups.batch(context, batch_id))["id"])
+        row = await lookups.batch(context, batch_id)
+        return Thing(row["id"]), row
     if object_id is not None and batch_id is None:
-        return thing_of(await lookups.object_(context, object_id))
+        row = await lookups.object_(context, object_id)
+        return thing_of(row), row
     raise BadInput('Pass either "batchId" or "objectId".')
 
 
-async def _user(context: Context, user_id: strawberry.ID) -> int:
+async def _user(context: Context, user_id: strawberry.ID) -> Row:
     """Raises CrossTenantGrant, whether it is a user of another tenant or none at all."""
     type_name, key = parse_global_id(user_id)
-    if type_name != "User" or await context.users.load(key) is None:
+    row = await context.users.load(key) if type_name == "User" else None
+    if row is None:
         raise CrossTenantGrant
-    return key
+    return row

@@ -76,4 +76,5 @@ class RotateKey:
 class RevokeKey:
     @strawberry.mutation(description="Refuse a key from the next request on, in every process. Nothing is deleted.")
     async def revoke_key(self, info: Info, input: RevokeKeyInput) -> RevokeKeyPayload:  # noqa: A002
-        return RevokeKeyPayload(key=Key.of(await keys.revoke(info.context.viewer, input.key_id)))
+        viewer = info.context.viewer
+        return RevokeKeyPayload(key=Key.of(await keys.revoke(readable_keys(viewer), input.key_id, viewer)))

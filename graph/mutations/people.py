@@ -7,8 +7,10 @@ from graph.context import Info
 from graph.types.node import parse_global_id
 from graph.types.people import User
 from graph.types.viewer import Tenant
-from models import AccessLevel, Role, people
+from models import AccessLevel, Action, Role, audit, people
+from models.audit import Entry
 from models.errors import BadInput, NotFound
+from models.pages import Row
 from models.people import LONGEST_NAME
 
 
@@ -51,12 +53,14 @@ class People:
     @strawberry.mutation(description="Make a user of your tenant; it needs a key to do anything.")
     async def create_user(self, info: Info, input: CreateUserInput) -> UserPayload:  # noqa: A002
         require(info.context.viewer, AccessLevel.ADMIN)
-        return UserPayload(user=User.of(await people.create_user(_tenant(info), input.name, input.role)))
+        row = await people.create_user(_tenant(info), input.name, input.role)
+        return await _recorded(info, Action.USER_CREATED, row, role=row["role"])
 
     @strawberry.mutation(description="Change a user's role. LAST_ADMIN where the tenant would have no admin.")
     async def update_user(self, info: Info, input: UpdateUserInput) -> UserPayload:  # noqa: A002
         require(info.context.viewer, AccessLevel.ADMIN)
-        return UserPayload(user=User.of(await people.set_role(_tenant(info), _user(input.user_id), input.role)))
+        row = await people.set_role(_tenant(info), _user(input.user_id), input.role)
+        return await _recorded(info, Action.USER_CHANGED, row, role=row["role"])
 
     @strawberry.mutation(
         description="Refuse all credentials of a user from now on; what the user made stays. LAST_ADMIN where the"
@@ -64,7 +68,8 @@ class People:
     )
     async def revoke_user(self, info: Info, input: RevokeUserInput) -> UserPayload:  # noqa: A002
         require(info.context.viewer, AccessLevel.ADMIN)
-        return UserPayload(user=User.of(await people.revoke_user(_tenant(info), _user(input.user_id))))
+        row = await people.revoke_user(_tenant(info), _user(input.user_id))
+        return await _recorded(info, Action.USER_REVOKED, row)
 
     @strawberry.mutation(description="Change what the members of your tenant may do with everything in it.")
     async def update_tenant(self, info: Info, input: UpdateTenantInput) -> UpdateTenantPayload:  # noqa: A002
@@ -73,9 +78,16 @@ class People:
         if input.member_access is AccessLevel.ADMIN:
             raise BadInput("Members cannot have ADMIN access to everything: give them the role ADMIN.")
         await people.set_member_access(viewer.tenant_id, input.member_access)
+        details = {"memberAccess": input.member_access.value}
+        await audit.record(viewer.actor, Entry(Action.TENANT_CHANGED, details=details))
         return UpdateTenantPayload(
             tenant=Tenant(pk=viewer.tenant_id, slug=viewer.tenant_slug, member_access=input.member_access)
         )
+
+
+async def _recorded(info: Info, action: Action, user: Row, **details: str) -> UserPayload:
+    await audit.record(info.context.viewer.actor, Entry(action, details={"userName": user["name"], **details}))
+    return UserPayload(user=User.of(user))
 
 
 def _tenant(info: Info) -> int:

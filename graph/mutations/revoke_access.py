@@ -4,7 +4,8 @@ from access.policy import require_on
 from graph.context import Info
 from graph.mutations.grant_access import thing_named
 from graph.types.node import global_id, parse_global_id
-from models import AccessLevel, grants
+from models import AccessLevel, Action, audit, grants
+from models.audit import Entry
 from models.errors import NotFound
 
 
@@ -28,10 +29,15 @@ class RevokeAccess:
     )
     async def revoke_access(self, info: Info, input: RevokeAccessInput) -> RevokeAccessPayload:  # noqa: A002
         context = info.context
-        thing = await thing_named(context, input.batch_id, input.object_id)
+        thing, row = await thing_named(context, input.batch_id, input.object_id)
         await require_on(context.viewer, AccessLevel.ADMIN, [thing])
         type_name, user_id = parse_global_id(input.user_id)
         grant = await grants.take(user_id, thing) if type_name == "User" else None
         if grant is None:
             raise NotFound("There is no such grant: the user may have access by another one, the role or the tenant.")
-        return RevokeAccessPayload(revoked_grant_id=global_id("Grant", grant))
+        user = await context.users.load(user_id)  # who may grant sees everybody
+        details = {"userName": user["name"], "level": grant["level"]}
+        await audit.record(
+            context.viewer.actor, Entry(Action.GRANT_TAKEN, row["batch_id"], input.object_id, details=details)
+        )
+        return RevokeAccessPayload(revoked_grant_id=global_id("Grant", grant["id"]))

@@ -2,6 +2,7 @@
 
 import strawberry
 
+from graph.queries.audit import AuditQuery
 from graph.queries.batches import BatchQuery
 from graph.queries.facets import FacetQuery
 from graph.queries.nodes import NodeQuery
@@ -12,5 +13,5 @@ from graph.queries.viewer import ViewerQuery
 
 
 @strawberry.type(description="Everything that can be asked.")
-class Query(NodeQuery, ViewerQuery, UserQuery, BatchQuery, ObjectQuery, FacetQuery, OperatorQuery):
+class Query(NodeQuery, ViewerQuery, UserQuery, BatchQuery, ObjectQuery, FacetQuery, AuditQuery, OperatorQuery):
     pass

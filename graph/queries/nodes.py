@@ -3,13 +3,14 @@ import strawberry
 import models.keys
 from access import policy
 from graph.context import Context, Info
+from graph.types.audit import AuditEntry
 from graph.types.files import Upload
 from graph.types.grants import Grant
 from graph.types.keys import Key
 from graph.types.node import Node, parse_global_id
 from graph.types.objects import Batch, Object
 from graph.types.people import User
-from models import AccessLevel, files, grants, reads
+from models import AccessLevel, audit, files, grants, reads
 from models.errors import BadInput, Forbidden, NotFound, WaybillError
 from models.filters import HasKey
 from models.grants import Thing
@@ -74,6 +75,8 @@ async def _of_type(context: Context, type_name: str, keys: list[int]) -> list[tu
         case "Key":
             whose = policy.readable_keys(context.viewer)
             return [(row["id"], Key.of(row)) for row in await models.keys.some(whose, keys)]
+        case "AuditEntry" if context.viewer.access is AccessLevel.ADMIN:
+            return [(row["id"], AuditEntry.of(row)) for row in await audit.some(context.viewer.tenant_id, keys)]
         case "User":
             return [(row["id"], User.of(row)) for row in await context.users.load_many(keys) if row]
         case _:

@@ -9,7 +9,7 @@ from graph.context import Info
 from graph.scalars import Size
 from graph.selection import parts_of_objects
 from graph.types.node import Node, global_id
-from models import FileState
+from models import Action, FileState
 from models.errors import BadInput, FileNotComplete
 from models.pages import Row
 from storage.disposition import Disposition
@@ -92,7 +92,9 @@ class File:
             now=now,
             seconds=seconds,
         )
-        return Access(url=url, expires_at=now + timedelta(seconds=seconds))
+        until = now + timedelta(seconds=seconds)
+        info.context.sign(Action.READ_URL, self.row["file_pk"], until, self.row)
+        return Access(url=url, expires_at=until)
 
 
 @strawberry.type(description="One request that brings an object's bytes to S3.")
@@ -125,9 +127,12 @@ class Upload(Node):
         now = _now()
         if (seconds := self._seconds_left(now)) < 1:
             return ""
-        return info.context.urls.writing(
+        url = info.context.urls.writing(
             self.row["file_bucket"], self.row["file_key"], headers=self._headers(info), now=now, seconds=seconds
         )
+        until = now + timedelta(seconds=seconds)
+        info.context.sign(Action.WRITE_URL, self.row["file_pk"], until, self.object_row or self.row)
+        return url
 
     @strawberry.field(description="To be sent with it, besides Content-Length, which most clients send by themselves.")
     def headers(self, info: Info) -> list[Header]:

@@ -4,7 +4,7 @@ from tortoise.migrations.constraints import CheckConstraint, UniqueConstraint
 
 
 class Migration(migrations.Migration):
-    dependencies = [("models", "0005_grants")]
+    dependencies = [("models", "0006_audit")]
 
     operations = [
         ops.CreateModel(

@@ -172,6 +172,10 @@ schema = strawberry.Schema(Query, Mutation, Subscription, config=config)
 build_inputs(schema)
 
 
+async def nothing(_: object) -> None:
+    """Is noted here, and so is nothing recorded."""
+
+
 async def anyone(_: Attempt) -> Viewer:
     return VIEWER
 
@@ -212,6 +216,7 @@ class Tiny:
             authenticate=authenticate,
             reserve=Rates(Memory(), rates).reserve,
             make_context=lambda viewer: {"ended": self.ended, "viewer": viewer},
+            record=nothing,
             page=lambda _: HTMLResponse("<p>the page"),
         )
         self.app = Starlette(routes=[Route("/graphql", self.endpoint)], middleware=[Middleware(RequestLog)])

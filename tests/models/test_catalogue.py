@@ -96,6 +96,7 @@ TRIGGERS = {
     "object_pairs_clear": "AFTER TRUNCATE ON objects",
     "deletions_add": "AFTER DELETE ON uploads REFERENCING OLD TABLE AS old_uploads",
     "deletions_add_all": "BEFORE TRUNCATE ON uploads",
+    "audit_log_keep": "BEFORE DELETE OR UPDATE OR TRUNCATE ON audit_log",
     **{
         f"usage_{table}_{name}": f"AFTER {event} ON {table}{rows}"
         for table in ("objects", "uploads")
@@ -125,6 +126,7 @@ FUNCTIONS = {
     "deletion_until": ("sql", "stable", False, "unsafe", None),
     "deletions_add": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
     "deletions_add_all": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
+    "audit_log_keep": ("plpgsql", "volatile", False, "unsafe", None),
     **{
         f"usage_{table}_{name}": ("plpgsql", "volatile", False, "unsafe", WHEREVER if name == "clear" else KEPT_PLANS)
         for table in ("objects", "uploads")
@@ -251,7 +253,10 @@ async def test_columns_have_the_types_defaults_and_collations_that_the_models_me
 
 async def test_no_sequence_is_there_but_those_of_generated_keys_and_calls() -> None:
     found = await of_catalogue("SELECT sequencename, cycle FROM pg_sequences WHERE sequencename !~ '^tortoise'")
-    assert found == {f"{table}_id_seq": False for table in (*GENERATED, "usage_changes")} | {"calls": True}
+    assert found == {f"{table}_id_seq": False for table in (*GENERATED, "usage_changes")} | {
+        "calls": True,
+        "audit_entries": True,
+    }
 
 
 async def test_triggers_work_by_statement_but_the_one_at_commit_and_there_are_no_others() -> None:
@@ -299,6 +304,7 @@ DELETION = "INSERT INTO deletions (id, bucket, key, due_at, until_at, attempts) 
 CANARY = "INSERT INTO canary_keys (id, public_id, note, created_at) VALUES"
 ALERT = "INSERT INTO canary_alerts (id, canary_id, seen_at, address, agent, path) VALUES"
 OPERATOR = "INSERT INTO operators (id, name, public_id, secret_sha256, created_at) VALUES"
+ENTRY = "INSERT INTO audit_log (id, at, action) VALUES"
 CHANGE = "INSERT INTO usage_changes (tenant_id, id, objects, used_bytes, reserved_bytes) OVERRIDING SYSTEM VALUE VALUES"
 ROWS = [
     "TRUNCATE tenants CASCADE",
@@ -315,6 +321,7 @@ ROWS = [
     f"{CANARY} (1, 'public', '', now())",
     f"{OPERATOR} (1, 'op', 'public', sha256(''), now())",
     f"{ALERT} (1, 1, now(), '', '', '')",
+    f"{ENTRY} (1, now(), 'READ_URL')",
 ]
 REFUSED = [
     ("tenants_pkey", f"{TENANT} (1, 'three', 'NONE', now())"),
@@ -389,6 +396,8 @@ REFUSED = [
     ("operators_public_id_unique", f"{OPERATOR} (2, 'other', 'public', sha256(''), now())"),
     ("operators_name_form", "UPDATE operators SET name = 'Op'"),
     ("operators_secret_is_sha256", "UPDATE operators SET secret_sha256 = 'secret'"),
+    ("audit_log_pkey", f"{ENTRY} (1, now(), 'READ_URL')"),
+    ("audit_log_action_known", f"{ENTRY} (2, now(), 'OTHER')"),
     ("usage_changes_pkey", f"{CHANGE} (1, 1, 0, 0, 0), (1, 1, 0, 0, 0)"),
 ]  # fmt: skip
 # (tenant, id) cannot be violated while id alone is unique: it is there to be referenced.

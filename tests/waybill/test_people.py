@@ -153,7 +153,15 @@ def test_database_that_is_not_there_is_said_without_a_trace_or_password(run: Run
 
 
 def test_migrate_says_what_it_applied(run: Run) -> None:
-    names = ("0001_initial", "0002_files", "0003_credentials", "0004_quotas", "0005_grants", "0007_operators")
+    names = (
+        "0001_initial",
+        "0002_files",
+        "0003_credentials",
+        "0004_quotas",
+        "0005_grants",
+        "0006_audit",
+        "0007_operators",
+    )
     assert run("migrate").stdout == "".join(f"applied {name}\n" for name in names)
     assert run("migrate").stdout == "nothing to apply\n"
 

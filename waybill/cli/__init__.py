@@ -17,6 +17,7 @@ COMMANDS = {
     "user": "waybill.cli.people",
     "key": "waybill.cli.keys",
     "token": "waybill.cli.keys",
+    "audit": "waybill.cli.audit",
     "import": "waybill.cli.transfer",
     "export": "waybill.cli.transfer",
     "upload": "waybill.cli.upload",

@@ -13,7 +13,7 @@ from access.credentials import create_key, new_secret
 from models import ApiKey, CanaryKey, KeyScope, User, canaries
 from models.errors import BadInput, NotFound
 from models.keys import Whose
-from waybill.cli.admin import revoke, run, show, tenant_named
+from waybill.cli.admin import run, show, tenant_named
 from waybill.cli.data_dir import data_dir_option
 from waybill.cli.database import read_settings
 from waybill.token_secret import with_token_secret
@@ -99,10 +99,7 @@ def rotate_key(data_dir: Path, public_id: str, overlap: timedelta) -> None:
     wanted = _public_id(public_id)
 
     async def work() -> str:
-        found = await ApiKey.get_or_none(public_id=wanted)
-        if found is None:
-            raise NotFound(f'there is no key "{wanted}"')
-        _, _, whole = await keys.rotate(Whose(found.tenant_id), wanted, overlap)
+        _, _, whole = await keys.rotate(Whose(await _tenant_of(wanted)), wanted, overlap)
         return whole
 
     click.echo(run(data_dir, work))
@@ -118,7 +115,7 @@ def revoke_key(data_dir: Path, public_id: str) -> None:
     async def work() -> None:
         if await CanaryKey.filter(public_id=wanted, revoked_at=None).update(revoked_at=datetime.now(UTC)):
             return
-        await revoke(ApiKey.filter(public_id=wanted), f'key "{wanted}"')
+        await keys.revoke(Whose(await _tenant_of(wanted)), wanted)
 
     run(data_dir, work)
     click.echo(f"key {wanted} revoked")
@@ -175,6 +172,13 @@ def token(data_dir: Path, user: str, tenant: str | None, expires_in: timedelta) 
         return tokens.sign(secret, found[0].tenant_id, found[0].id, expires_in)
 
     click.echo(run(data_dir, work))
+
+
+async def _tenant_of(public_id: str) -> int:
+    found = await ApiKey.get_or_none(public_id=public_id)
+    if found is None:
+        raise NotFound(f'there is no key "{public_id}"')
+    return found.tenant_id
 
 
 def _public_id(given: str) -> str:

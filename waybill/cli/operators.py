@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from access.credentials import new_secret
-from models import operators
+from models import Action, audit, database, operators
+from models.audit import Actor, Entry
 from models.errors import BadInput
 from waybill.cli.admin import run, show
 from waybill.cli.data_dir import data_dir_option
@@ -29,7 +30,9 @@ def create_operator(data_dir: Path, name: str) -> None:
     async def work() -> None:
         if not _NAME.fullmatch(name):
             raise BadInput("an operator's name has 1 to 64 of a-z, 0-9 and -")
-        await operators.create(name, secret)
+        async with database.transaction():
+            await operators.create(name, secret)
+            await audit.record(Actor(None), Entry(Action.OPERATOR_CREATED, details={"name": name}))
 
     run(data_dir, work)
     click.echo(whole)
@@ -59,5 +62,11 @@ def replace_key(data_dir: Path, name: str) -> None:
 @click.argument("name")
 def revoke_operator(data_dir: Path, name: str) -> None:
     """Refuse an operator's key from now on."""
-    run(data_dir, lambda: operators.revoke(name))
+
+    async def work() -> None:
+        async with database.transaction():
+            await operators.revoke(name)
+            await audit.record(Actor(None), Entry(Action.OPERATOR_REVOKED, details={"name": name}))
+
+    run(data_dir, work)
     click.echo(f"operator {name} revoked")

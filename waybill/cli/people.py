@@ -7,7 +7,8 @@ from typing import Any
 import click
 from tortoise.exceptions import IntegrityError, ValidationError
 
-from models import AccessLevel, Role, Tenant, User, people
+from models import AccessLevel, Action, Role, Tenant, User, audit, database, people
+from models.audit import Actor, Entry
 from models.errors import AlreadyExists, BadInput, NotFound
 from waybill.cli.admin import revoke, run, show, tenant_named
 from waybill.cli.data_dir import data_dir_option
@@ -38,7 +39,9 @@ def create_tenant(data_dir: Path, slug: str, member_access: AccessLevel, **quota
 
     async def work() -> None:
         try:
-            await Tenant.create(slug=slug, member_access=member_access, **most)
+            async with database.transaction():
+                made = await Tenant.create(slug=slug, member_access=member_access, **most)
+                await _record(made.id, Action.TENANT_CREATED, memberAccess=member_access, **_quotas(most))
         except (IntegrityError, ValidationError) as error:
             if _violated(error) != "tenants_slug_unique":
                 raise BadInput("a slug is 1 to 63 of a-z, 0-9 and -, and does not begin with -") from None
@@ -79,7 +82,9 @@ def set_quota(data_dir: Path, slug: str, **quotas: Quota | None) -> None:
     async def work() -> Any:
         found = await tenant_named(slug)
         if most := _given(quotas):
-            await Tenant.filter(id=found.id).update(**most)
+            async with database.transaction():
+                await Tenant.filter(id=found.id).update(**most)
+                await _record(found.id, Action.QUOTAS_SET, **_quotas(most))
         [row] = await people.usage(found.id)
         return row
 
@@ -95,7 +100,13 @@ def set_quota(data_dir: Path, slug: str, **quotas: Quota | None) -> None:
 @click.argument("slug")
 def revoke_tenant(data_dir: Path, slug: str) -> None:
     """Refuse all keys of a tenant from now on. Nothing is deleted."""
-    run(data_dir, lambda: revoke(Tenant.filter(slug=slug), f'tenant "{slug}"'))
+
+    async def work() -> None:
+        async with database.transaction():
+            await revoke(Tenant.filter(slug=slug), f'tenant "{slug}"')
+            await _record((await tenant_named(slug)).id, Action.TENANT_SUSPENDED)
+
+    run(data_dir, work)
     click.echo(f"tenant {slug} revoked")
 
 
@@ -119,7 +130,9 @@ def create_user(data_dir: Path, tenant: str, name: str, role: Role, oidc_subject
         people.check_name(name)
         subject = _subject(oidc_subject)
         try:
-            await User.create(tenant=await tenant_named(tenant), name=name, role=role, oidc_subject=subject)
+            async with database.transaction():
+                made = await User.create(tenant=await tenant_named(tenant), name=name, role=role, oidc_subject=subject)
+                await _record(made.tenant_id, Action.USER_CREATED, userName=name, role=role, **_subject_of(subject))
         except IntegrityError as error:
             raise _taken(error, f'there is a user "{name}" in "{tenant}" already') from None
 
@@ -151,11 +164,13 @@ def set_user(data_dir: Path, tenant: str, name: str, oidc_subject: str) -> None:
     async def work() -> None:
         subject = _subject(oidc_subject)
         try:
-            changed = await User.filter(tenant=await tenant_named(tenant), name=name).update(oidc_subject=subject)
+            async with database.transaction():
+                of = await tenant_named(tenant)
+                if not await User.filter(tenant=of, name=name).update(oidc_subject=subject):
+                    raise NotFound(f'there is no user "{name}" in "{tenant}"')
+                await _record(of.id, Action.USER_CHANGED, userName=name, oidcSubject=subject or "")
         except IntegrityError as error:
             raise _taken(error, f'there is a user "{name}" in "{tenant}" already') from None
-        if not changed:
-            raise NotFound(f'there is no user "{name}" in "{tenant}"')
 
     run(data_dir, work)
     click.echo(f"user {name} changed")
@@ -172,7 +187,9 @@ def revoke_user(data_dir: Path, tenant: str, name: str) -> None:
         found = await User.get_or_none(tenant__slug=tenant, name=name)
         if found is None:
             raise NotFound(f'there is no user "{name}" in "{tenant}"')
-        await people.revoke_user(found.tenant_id, found.id)
+        async with database.transaction():
+            await people.revoke_user(found.tenant_id, found.id)
+            await _record(found.tenant_id, Action.USER_REVOKED, userName=name)
 
     run(data_dir, work)
     click.echo(f"user {name} revoked")
@@ -180,6 +197,20 @@ def revoke_user(data_dir: Path, tenant: str, name: str) -> None:
 
 def _given(quotas: Mapping[str, Quota | None]) -> dict[str, int | None]:
     return {name: quota.most for name, quota in quotas.items() if quota is not None}
+
+
+def _quotas(most: Mapping[str, int | None]) -> dict[str, str]:
+    names = {"quota_bytes": "quotaBytes", "quota_objects": "quotaObjects"}
+    return {names[name]: "none" if value is None else str(value) for name, value in most.items()}
+
+
+def _subject_of(subject: str | None) -> dict[str, str]:
+    return {} if subject is None else {"oidcSubject": subject}
+
+
+async def _record(tenant_id: int, action: Action, **details: str) -> None:
+    """By nobody in particular: whoever has the command line."""
+    await audit.record(Actor(tenant_id), Entry(action, details=details or None))
 
 
 def _subject(given: str | None) -> str | None:
