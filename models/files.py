@@ -244,7 +244,7 @@ async def deleted(done: Sequence[int], failed: Sequence[tuple[int, str]]) -> Non
         )
         await database.execute(
             "UPDATE deletions d SET last_error = f.error,"
-            " due_at = now() + least($3, interval '1 second' * 2 ^ least(d.attempts, 20)) * (0.5 + random() / 2)"
+            " due_at = now() + least($3, interval '5 seconds' * 2 ^ least(d.attempts, 20)) * (0.5 + random() / 2)"
             " FROM unnest($1::bigint[], $2::text[]) AS f (id, error) WHERE d.id = f.id",
             *([key for key, _ in failed], [error for _, error in failed], _LONGEST_BACKOFF),
         )

@@ -10,7 +10,6 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Route
 
-from access import redis_buckets
 from access.buckets import Memory
 from access.credentials import Attempt, Authenticator
 from access.policy import Caller
@@ -114,6 +113,8 @@ def create_app(
             await stack.enter_async_context(database.connected(database_config(settings), everywhere=True))
             authenticator = await stack.enter_async_context(door.opened(settings))
             if url := str(settings.redis_url):
+                from access import redis_buckets  # noqa: PLC0415 - takes 0.2 s, which those without Redis do without
+
                 rates = Rates(await stack.enter_async_context(redis_buckets.connected(url)), rate_limits(settings))
             app.state.storage = None
             if settings.s3_buckets:

@@ -20,14 +20,20 @@ NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root only")
 
 
-@pytest.fixture
-def directory() -> Iterator[Path]:
+@contextlib.contextmanager
+def new_directory() -> Iterator[Path]:
     """Not tmp_path: no other user can enter that, and root's PostgreSQL runs as another user."""
     path = Path(tempfile.mkdtemp(prefix="waybill test ü "))
     path.chmod(0o755)
     yield path
     path.chmod(0o755)
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with new_directory() as path:
+        yield path
 
 
 @pytest.fixture
