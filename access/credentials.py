@@ -19,7 +19,7 @@ from access.policy import MOST, Caller, Operator, Viewer
 from access.uses import Uses
 from models import AccessLevel, Action, KeyScope, Role, User, audit, database, keys, operators, people
 from models.audit import Actor, Entry, about_key
-from models.errors import Forbidden, Unauthenticated
+from models.errors import Forbidden, TenantSuspended, Unauthenticated
 from models.keys import Secret
 from models.pages import Row
 from models.trace import current
@@ -159,6 +159,9 @@ class Authenticator:
 
 
 def _viewer(key_id: str, row: Row, most: AccessLevel) -> Viewer:
+    """Raises TenantSuspended, which only those hear who would otherwise be let in."""
+    if row["suspended"]:
+        raise TenantSuspended
     return Viewer(
         key_id=key_id,
         user_id=row["user_id"],

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from access.credentials import new_secret
-from access.policy import Viewer, require_keys
+from access.policy import Viewer, require, require_keys
 from models import AccessLevel, Action, KeyScope, audit, database, keys, people
 from models.audit import Actor, about_key
 from models.errors import BadInput, Conflict, Forbidden, NotFound, short
@@ -20,6 +20,8 @@ async def create(
 ) -> tuple[Row, str]:
     """The key's row, and the key, whole. Without ``user_name`` it is the viewer's own."""
     check(name, lifetime)
+    if viewer.operator_id is not None and user_name in (None, viewer.user_name):
+        raise Forbidden("An operator has no keys of a tenant: name one of its users.")
     user_id = viewer.user_id if user_name in (None, viewer.user_name) else await _other(viewer, user_name or "")
     require_keys(viewer, scope)
     whole, secret = new_secret()
@@ -34,8 +36,7 @@ async def _other(viewer: Viewer, name: str) -> int:
     user = await people.named(viewer.tenant_id, name) if viewer.access.includes(AccessLevel.VIEW) else None
     if user is None:
         raise NotFound("There is no user with this name.", userName=name)
-    if viewer.access is not AccessLevel.ADMIN:
-        raise Forbidden("Keys of other users need ADMIN access.", required=AccessLevel.ADMIN.value)
+    require(viewer, AccessLevel.ADMIN)
     return int(user["id"])
 
 
@@ -51,8 +52,8 @@ async def rotate(
         raise BadInput(f"The overlap must be from 0 seconds to {_LONGEST_OVERLAP.days} days.")
     async with database.transaction():
         old = await _changeable(whose, public_id, viewer)
-        if not old["works"]:
-            raise Conflict("The key is revoked or over: make a new one.")
+        if not old["works"] or old["rotated_at"] is not None:
+            raise Conflict("The key is revoked, over, or rotated already: make a new one.")
         whole, secret = new_secret()
         scope = KeyScope(old["scope"])
         new = await keys.create(old["tenant_id"], old["user_id"], old["name"], scope, old["lifetime"], secret)

@@ -8,7 +8,16 @@ from graphql import ArgumentNode, GraphQLError, ValueNode
 from strawberry.exceptions import StrawberryInputCoercionError
 
 from models import faults
-from models.errors import RateLimited, TimedOut, TooComplex, Unauthenticated, Unavailable, WaybillError, short
+from models.errors import (
+    RateLimited,
+    TenantSuspended,
+    TimedOut,
+    TooComplex,
+    Unauthenticated,
+    Unavailable,
+    WaybillError,
+    short,
+)
 
 FormattedError = dict[str, Any]
 
@@ -95,6 +104,8 @@ def _http(error: WaybillError) -> tuple[int | None, dict[str, str]]:
     match error:
         case Unauthenticated():
             return 401, {"www-authenticate": "Bearer"}
+        case TenantSuspended():
+            return 403, {}
         case RateLimited():
             return 429, {"retry-after": str(error.extensions["retryAfter"])}
         case TooComplex():

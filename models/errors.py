@@ -5,6 +5,7 @@ WaybillError
 │   ├── BadCursor         BAD_CURSOR
 │   └── TooComplex        TOO_COMPLEX
 ├── Unauthenticated       UNAUTHENTICATED
+├── TenantSuspended       TENANT_SUSPENDED
 ├── Forbidden             FORBIDDEN
 ├── NotFound              NOT_FOUND
 ├── Conflict              CONFLICT
@@ -75,6 +76,12 @@ class Unauthenticated(WaybillError):
     """A valid API key or token is needed: send the header "Authorization: Bearer wb_..."."""
 
     code = "UNAUTHENTICATED"
+
+
+class TenantSuspended(WaybillError):
+    """Your tenant is suspended: ask the operator of the service."""
+
+    code = "TENANT_SUSPENDED"
 
 
 class Forbidden(WaybillError):

@@ -12,6 +12,7 @@ from models.pages import Row, Scope
 from models.sql import Sql
 
 MOST_COUNTED = 10_000
+MOST_READ = 50_000  # objects of somebody who sees few, whose pairs are read instead of everybody's being looked through
 
 
 async def data_keys(scope: Scope, prefix: str, limit: int) -> Sequence[Row]:
@@ -69,11 +70,11 @@ def _few(sql: Sql, within: Granted, column: str, wanted: str, limit: int) -> tup
 
     A table for the WITH clause, a condition that is true where they are not few, and the counts where they are.
     """
-    end = f"LIMIT {MOST_COUNTED + 1}"  # in no order, so that it ends as soon as there are more
+    end = f"LIMIT {MOST_READ + 1}"  # in no order, so that it ends as soon as there are more
     source = granted.source(sql, within, Everything(), lambda _: "true", end, singly=False)
-    are_few = f"(SELECT count(*) FROM visible) <= {MOST_COUNTED}"
+    are_few = f"(SELECT count(*) FROM visible) <= {MOST_READ}"
     counts = (
-        f"UNION ALL (SELECT p.{column}, count(DISTINCT p.object_pk) FROM visible v"
+        f"UNION ALL (SELECT p.{column}, least(count(DISTINCT p.object_pk), {MOST_COUNTED + 1}) FROM visible v"
         f" JOIN object_pairs p ON p.object_pk = v.object_pk WHERE {are_few} AND {wanted}"
         f" GROUP BY p.{column} ORDER BY p.{column} LIMIT {limit})"
     )

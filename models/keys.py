@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from models import database
 from models.pages import Bounds, Page, Row
-from models.people import KeyScope
+from models.people import VALID, KeyScope
 from models.sql import Sql
 
-_COLUMNS = "id, public_id, user_id, name, scope, created_at, expires_at, used_at, revoked_at"
+_COLUMNS = "id, public_id, user_id, name, scope, created_at, expires_at, used_at, revoked_at, rotated_at"
 _WORKS = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 
 
@@ -39,12 +39,12 @@ class Secret:
 async def holder(public_id: str) -> Row | None:
     """What authenticating takes, in one statement.
 
-    ``valid`` is false once the key is over or the key, its user or tenant is revoked. ``unseen`` is true when its last
-    use was noted more than a minute ago.
+    ``valid`` is false once the key is over or the key or its user is revoked, ``suspended`` true while its tenant is.
+    ``unseen`` is true when its last use was noted more than a minute ago.
     """
     rows = await database.fetch(
         "SELECT k.id, k.secret_sha256, k.scope, u.id AS user_id, u.name, u.role, t.id AS tenant_id, t.slug,"
-        " t.member_access, coalesce(k.revoked_at, u.revoked_at, t.revoked_at) IS NULL"
+        f" t.member_access, t.revoked_at IS NOT NULL AS suspended, k.revoked_at IS NULL AND {VALID}"
         f" AND coalesce(k.expires_at > now(), true) AS valid, coalesce({_UNSEEN}, true) AS unseen"
         " FROM api_keys k JOIN users u ON u.id = k.user_id JOIN tenants t ON t.id = k.tenant_id WHERE k.public_id = $1",
         public_id,
@@ -116,7 +116,8 @@ async def create(
 async def end(key: int, after: timedelta) -> Row:
     """Works for so much longer, and no longer than it would have anyway."""
     [row] = await database.fetch(
-        f"UPDATE api_keys SET expires_at = least(expires_at, now() + $2::interval) WHERE id = $1 RETURNING {_COLUMNS}",
+        "UPDATE api_keys SET expires_at = least(expires_at, now() + $2::interval), rotated_at = now() WHERE id = $1"
+        f" RETURNING {_COLUMNS}",
         *(key, after),
     )
     return row

@@ -12,7 +12,7 @@ from tortoise.migrations.constraints import CheckConstraint, UniqueConstraint
 from tortoise.models import Model
 
 from models import database
-from models.errors import AlreadyExists, NotFound, short
+from models.errors import AlreadyExists, NotFound, TenantSuspended, short
 from models.keys import Secret
 from models.pages import Bounds, Page, Row
 from models.people import STAND_IN, USAGE, AccessLevel
@@ -93,14 +93,16 @@ async def everybody() -> list[Row]:
 
 
 async def stand_in(slug: str, name: str) -> Row:
-    """The tenant, and the user that the operator is in it, made the first time. Raises NotFound."""
+    """The tenant, and the user that the operator is in it, made the first time. Raises NotFound, TenantSuspended."""
     text = (
-        "SELECT t.id AS tenant_id, t.slug, t.member_access, u.id AS user_id, u.name FROM tenants t"
+        "SELECT t.id AS tenant_id, t.slug, t.member_access, t.revoked_at, u.id AS user_id, u.name FROM tenants t"
         " LEFT JOIN users u ON u.tenant_id = t.id AND u.name = $2 WHERE t.slug = $1"
     )
     rows = await database.fetch(text, slug, STAND_IN + name)
     if not rows:
         raise NotFound(f'There is no tenant "{short(slug)}".')
+    if rows[0]["revoked_at"] is not None:
+        raise TenantSuspended("The tenant is suspended: resume it first.")
     if rows[0]["user_id"] is None:
         await database.execute(
             "INSERT INTO users (tenant_id, name, role, created_at) VALUES ($1, $2, 'MEMBER', now())"

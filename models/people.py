@@ -1,5 +1,6 @@
 """Tenants, their users and the keys users authenticate with."""
 
+import unicodedata
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
@@ -11,7 +12,7 @@ from tortoise.migrations.constraints import CheckConstraint, UniqueConstraint
 from tortoise.models import Model
 
 from models import database
-from models.errors import AlreadyExists, BadInput, LastAdmin, NotFound, short
+from models.errors import AlreadyExists, BadInput, Forbidden, LastAdmin, NotFound, short
 from models.pages import Bounds, Page, Row
 from models.sql import Sql
 
@@ -130,6 +131,7 @@ class ApiKey(Model):
     created_at = fields.DatetimeField(auto_now_add=True)
     expires_at = fields.DatetimeField(null=True)
     used_at = fields.DatetimeField(null=True)
+    rotated_at = fields.DatetimeField(null=True)  # since when another one is to take its place
     revoked_at = fields.DatetimeField(null=True)
 
     tenant_id: int
@@ -148,19 +150,21 @@ class ApiKey(Model):
 
 async def with_id(tenant_id: int, user_id: int) -> Row | None:
     """What a viewer is made of: a user who may authenticate, with the tenant."""
-    return await _one(f"{_VIEWER} WHERE u.id = $2 AND u.tenant_id = $1 AND {_VALID}", tenant_id, user_id)
+    return await _one(f"{_VIEWER} WHERE u.id = $2 AND u.tenant_id = $1 AND {VALID}", tenant_id, user_id)
 
 
 async def with_oidc_subject(subject: str) -> Row | None:
     """The same by the name that the OIDC issuer has for the user."""
-    return await _one(f"{_VIEWER} WHERE u.oidc_subject = $1 AND {_VALID}", subject)
+    return await _one(f"{_VIEWER} WHERE u.oidc_subject = $1 AND {VALID}", subject)
 
 
 _VIEWER = (
-    "SELECT u.id AS user_id, u.name, u.role, t.id AS tenant_id, t.slug, t.member_access"
-    " FROM users u JOIN tenants t ON t.id = u.tenant_id"
+    "SELECT u.id AS user_id, u.name, u.role, t.id AS tenant_id, t.slug, t.member_access,"
+    " t.revoked_at IS NOT NULL AS suspended FROM users u JOIN tenants t ON t.id = u.tenant_id"
 )
-_VALID = "u.revoked_at IS NULL AND t.revoked_at IS NULL"
+STAND_IN = "operator:"  # what names of users begin with whom only operators act as
+# Those have no credentials: an operator's own would otherwise outlive him here.
+VALID = f"u.revoked_at IS NULL AND NOT starts_with(u.name, '{STAND_IN}')"
 
 
 async def _one(sql: str, *arguments: object) -> Row | None:
@@ -169,13 +173,12 @@ async def _one(sql: str, *arguments: object) -> Row | None:
 
 
 LONGEST_NAME = 128
-STAND_IN = "operator:"  # what names of users begin with whom only operators act as
 _USER = "u.id, u.name, u.role, u.created_at, u.revoked_at"
 
 
 async def named(tenant_id: int, name: str) -> Row | None:
     return await _one(
-        f"SELECT {_USER} FROM users u WHERE u.tenant_id = $1 AND u.name = $2 AND u.revoked_at IS NULL", tenant_id, name
+        f"SELECT {_USER} FROM users u WHERE u.tenant_id = $1 AND u.name = $2 AND {VALID}", tenant_id, name
     )
 
 
@@ -220,7 +223,9 @@ async def create_user(tenant_id: int, name: str, role: Role) -> Row:
 def check_name(name: str) -> None:
     if not 1 <= len(name) <= LONGEST_NAME:
         raise BadInput(f"A user's name has 1 to {LONGEST_NAME} characters, not {len(name)}.")
-    if name.startswith(STAND_IN):
+    if not name.isprintable() or name != name.strip():
+        raise BadInput("A user's name has no control or format characters, and no spaces around it.")
+    if unicodedata.normalize("NFKC", name).casefold().startswith(STAND_IN):
         raise BadInput(f'A name that begins with "{STAND_IN}" is an operator\'s.')
 
 
@@ -254,14 +259,17 @@ async def _changed(text: str, *arguments: object) -> Row:
     rows = await database.fetch(text, *arguments)
     if not rows:
         raise NotFound
+    if rows[0]["name"].startswith(STAND_IN):
+        raise Forbidden("This user is an operator of the service, and changed by operators only.")
     return rows[0]
 
 
 async def _leave_an_admin(tenant_id: int, user_id: int) -> None:
     """Raises LastAdmin where the user is the only one who is. Locks all of them: two at once cannot both leave."""
     admins = await database.fetch(
-        "SELECT id FROM users WHERE tenant_id = $1 AND role = 'ADMIN' AND revoked_at IS NULL ORDER BY id FOR UPDATE",
-        tenant_id,
+        "SELECT id FROM users WHERE tenant_id = $1 AND role = 'ADMIN' AND revoked_at IS NULL"
+        " AND NOT starts_with(name, $2) ORDER BY id FOR UPDATE",
+        *(tenant_id, STAND_IN),
     )
     if [row["id"] for row in admins] == [user_id]:
         raise LastAdmin

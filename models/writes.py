@@ -13,12 +13,14 @@ from models import database, files, grants
 from models.calls import Call
 from models.errors import AlreadyExists, BatchNotEmpty, Conflict, NotFound, short
 from models.files import NewFile
+from models.filters import Condition, Everything
 from models.grants import Thing
 from models.pages import Row, Scope
 from models.people import AccessLevel
 from models.sql import Sql
 
 Pair: TypeAlias = dict[str, str]  # {"key": ..., "value": ...}
+_ALL = Everything()
 _MOST_NAMED = 100  # ids that one error names
 _DELETED_AT_ONCE = 10_000
 
@@ -55,9 +57,11 @@ class Made:
             }
 
 
-async def create_batch(tenant_id: int, user_id: int, batch_id: str, objects: Sequence[NewObject]) -> Made:
-    """Raises AlreadyExists naming the batch or the objects whose ids are taken."""
-    async with _naming_taken(tenant_id, objects), database.transaction():
+async def create_batch(
+    tenant_id: int, user_id: int, batch_id: str, objects: Sequence[NewObject], seen: Condition = _ALL
+) -> Made:
+    """Raises AlreadyExists naming the batch or the objects whose ids are taken, those that are ``seen``."""
+    async with _naming_taken(Scope(tenant_id, seen), objects), database.transaction():
         call = await Call.begin()
         [batch_pk] = call.keys(1)
         try:
@@ -74,12 +78,15 @@ async def create_batch(tenant_id: int, user_id: int, batch_id: str, objects: Seq
         return await _copy_objects(call, tenant_id, batch, objects)
 
 
-async def create_objects(tenant_id: int, user_id: int, batch: Row, objects: Sequence[NewObject]) -> Made:
+async def create_objects(
+    tenant_id: int, user_id: int, batch: Row, objects: Sequence[NewObject], seen: Condition = _ALL
+) -> Made:
     """``batch`` is its row.
 
-    Raises AlreadyExists naming the objects whose ids are taken, NotFound when the batch has just been deleted.
+    Raises AlreadyExists naming the objects whose ids are taken, those that are ``seen``, and NotFound when the batch
+    has just been deleted.
     """
-    async with _naming_taken(tenant_id, objects), database.transaction():
+    async with _naming_taken(Scope(tenant_id, seen), objects), database.transaction():
         made = await _copy_objects(await Call.begin(), tenant_id, batch, objects)
         await grants.give_creator(tenant_id, user_id, batch["id"], made.object_keys)
         return made
@@ -184,8 +191,8 @@ async def _copy_objects(call: Call, tenant_id: int, batch: Row, objects: Sequenc
 
 
 @asynccontextmanager
-async def _naming_taken(tenant_id: int, objects: Sequence[NewObject]) -> AsyncIterator[None]:
-    """Turns the refusal of a taken object id into AlreadyExists with all taken ids.
+async def _naming_taken(scope: Scope, objects: Sequence[NewObject]) -> AsyncIterator[None]:
+    """Turns the refusal of a taken object id into AlreadyExists with all taken ids that exist for the scope.
 
     Around the transaction, not inside: the refusal has ended it, and naming them takes a statement.
     """
@@ -194,13 +201,16 @@ async def _naming_taken(tenant_id: int, objects: Sequence[NewObject]) -> AsyncIt
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name != "objects_object_id_unique":
             raise
+        sql = Sql(scope.tenant_id)
+        wanted = sql.bind(tuple(one.object_id for one in objects), "text[]")
         rows = await database.fetch(
-            "SELECT object_id FROM objects WHERE tenant_id = $1 AND object_id = ANY($2::text[])"
-            " ORDER BY object_id LIMIT $3",
-            *(tenant_id, [one.object_id for one in objects], _MOST_NAMED),
+            f"SELECT o.object_id FROM objects o WHERE o.tenant_id = {sql.tenant} AND o.object_id = ANY({wanted})"
+            f" AND {sql.test(scope.within, 'o.id', 'o.batch_pk')} ORDER BY o.object_id LIMIT {_MOST_NAMED}",
+            *sql.arguments,
         )
         taken = [row["object_id"] for row in rows]
-        raise AlreadyExists(f"There is an object {_named(taken)} already.", objectIds=taken) from None
+        which = f"There is an object {_named(taken)} already." if taken else "One of the ids is in use already."
+        raise AlreadyExists(which, objectIds=taken) from None
 
 
 def _named(ids_: Sequence[str]) -> str:

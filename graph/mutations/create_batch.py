@@ -28,5 +28,6 @@ class CreateBatch:
         require(viewer, AccessLevel.EDIT)
         check_id("batchId", input.batch_id, limits)
         objects = await new_objects(input.objects or (), info.context)
-        made = await writes.create_batch(viewer.tenant_id, viewer.user_id, input.batch_id, objects)
+        seen = info.context.scope.within
+        made = await writes.create_batch(viewer.tenant_id, viewer.user_id, input.batch_id, objects, seen)
         return CreateBatchPayload(made=made)

@@ -28,5 +28,5 @@ class CreateObjects:
         batch = await lookups.batch(info.context, input.batch_id)
         await require_on(viewer, AccessLevel.EDIT, [Thing(batch["id"])])
         objects = await new_objects(input.objects, info.context)
-        made = await writes.create_objects(viewer.tenant_id, viewer.user_id, batch, objects)
+        made = await writes.create_objects(viewer.tenant_id, viewer.user_id, batch, objects, info.context.scope.within)
         return CreateObjectsPayload(made=made)

@@ -85,6 +85,11 @@ class Migration(migrations.Migration):
             name="used_at",
             field=fields.DatetimeField(null=True, auto_now=False, auto_now_add=False),
         ),
+        ops.AddField(
+            model_name="ApiKey",
+            name="rotated_at",
+            field=fields.DatetimeField(null=True, auto_now=False, auto_now_add=False),
+        ),
         ops.AddConstraint(
             model_name="ApiKey",
             constraint=CheckConstraint(check="scope IN ('READ', 'WRITE', 'ADMIN')", name="api_keys_scope_known"),

@@ -315,3 +315,16 @@ async def test_grants_go_with_what_they_are_on(admin: Caller, member: Caller) ->
     await member.execute(DELETE)
     await admin.execute(DELETE_BATCH)
     assert await database.fetch("SELECT FROM grants WHERE tenant_id = $1", admin.tenant.id) == []
+
+
+async def test_ids_that_are_taken_by_what_one_does_not_see_are_not_named(admin: Caller, member: Caller) -> None:
+    await admin.create_batch("open", {})
+    await grant(admin, member, "EDIT", batch="open")
+    await grant(admin, member, "VIEW", object="o")
+    add = """mutation($ids: [ObjectInput!]!) { createObjects(input: {batchId: "open", objects: $ids}) {
+      objects { id } } }"""
+    error = await member.error(add, ids=[{"objectId": one} for one in ("o", "hidden", "new")])
+    assert error["extensions"] == {"code": "ALREADY_EXISTS", "objectIds": ["o"]}
+    error = await member.error(add, ids=[{"objectId": one} for one in ("hidden", "new")])
+    assert error["extensions"] == {"code": "ALREADY_EXISTS", "objectIds": []}
+    assert "hidden" not in error["message"]

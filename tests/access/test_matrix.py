@@ -41,6 +41,24 @@ def test_every_field_has_an_entry_for_every_caller() -> None:
     assert {len(entry["gets"].split()) for entry in TABLE.values()} == {len(CALLERS)}
 
 
+NEEDS = ["any credential", "`VIEW`", "`EDIT`", "`ADMIN`", "an admin of the tenant", "an operator"]
+
+
+def test_readme_says_what_each_field_takes() -> None:
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", Path("README.md").read_text(), re.MULTILINE))
+    said = {name: needs for needs in NEEDS for name in re.findall(r"`([a-z]\w+)`", rows[needs])}
+    assert said == {field.partition(".")[2]: what_it_takes(entry["gets"]) for field, entry in TABLE.items()}
+
+
+def what_it_takes(gets: str) -> str:
+    of = dict(zip(CALLERS, gets.split(), strict=True))
+    if of["operator"] == "ok":
+        return "an operator"
+    if of["member"] == of["VIEW"] == "ok":
+        return "any credential"
+    return next((f"`{level}`" for level in ("VIEW", "EDIT", "ADMIN") if of[level] == "ok"), "an admin of the tenant")
+
+
 @dataclass
 class World:
     callers: dict[str, Caller]

@@ -9,8 +9,10 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from access.credentials import create_key as create_key_for
 from access.credentials import new_secret
-from models import database, operators
+from graph.types.node import global_id
+from models import User, database, operators
 from tests.conftest import Caller, NewCaller, new_database, served
 from waybill.cli import main
 
@@ -55,7 +57,12 @@ async def test_operator_makes_suspends_and_resumes_a_tenant(operator: Caller) ->
     suspended = await operator.execute(SUSPEND, slug=slug)
     assert suspended["suspendTenant"]["tenant"]["suspendedAt"] is not None
     assert await operator.execute(SUSPEND, slug=slug) == suspended
-    assert (await ada.post("{ viewer { access } }")).status_code == 401
+    answer = await ada.post("{ viewer { access } }")
+    assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (403, {"code": "TENANT_SUSPENDED"})
+    wrong = replace(ada, key=f"{ada.key[:-64]}{'0' * 64}")
+    assert (await wrong.post("{ viewer { access } }")).status_code == 401  # who has no good key learns nothing of it
+    acting = await as_tenant(operator, slug, OBJECTS)
+    assert acting["errors"][0]["extensions"]["code"] == "TENANT_SUSPENDED"
     await operator.execute(RESUME, slug=slug)
     await ada.execute("{ viewer { access } }")
 
@@ -141,6 +148,36 @@ async def test_what_an_operator_makes_for_a_tenant_shows_whose_hand_it_was(opera
     assert maker["role"] == "MEMBER"  # nobody can make more of it than a member
     create_user = 'mutation { createUser(input: {name: "operator:me", role: ADMIN}) { user { name } } }'
     assert await admin.refused(create_user) == "BAD_INPUT"
+
+
+async def test_user_that_an_operator_acts_as_is_nobody_elses(operator: Caller, admin: Caller) -> None:
+    """No key of it, no other role: else an admin could pass for an operator, or an operator outlive his revocation."""
+    slug = admin.tenant.slug
+    acting = await as_tenant(operator, slug, "{ viewer { user { id name } } }")
+    stand_in = acting["data"]["viewer"]["user"]
+    create_key = """mutation($of: String!) {
+      createKey(input: {name: "k", scope: ADMIN, userName: $of}) { key { id } } }"""
+    assert await admin.refused(create_key, of=stand_in["name"]) == "NOT_FOUND"
+    own = 'mutation { createKey(input: {name: "k", scope: READ}) { key { id } } }'
+    assert (await as_tenant(operator, slug, own))["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    update = "mutation($id: ID!) { updateUser(input: {userId: $id, role: ADMIN}) { user { role } } }"
+    revoke = "mutation($id: ID!) { revokeUser(input: {userId: $id}) { user { role } } }"
+    assert await admin.refused(update, id=stand_in["id"]) == "FORBIDDEN"
+    assert await admin.refused(revoke, id=stand_in["id"]) == "FORBIDDEN"
+    await database.execute("UPDATE users SET role = 'ADMIN' WHERE tenant_id = $1", admin.tenant.id)
+    assert await admin.refused(revoke, id=global_id("User", admin.user.id)) == "LAST_ADMIN"
+    user = await User.get(tenant=admin.tenant, name=stand_in["name"])
+    forged = replace(admin, key=await create_key_for(user, "from before"))
+    assert (await forged.post("{ viewer { access } }")).status_code == 401
+
+
+ALIKE = [" operator:x", "Operator:x", "operator\u200b:x", "\uff4fperator:x", "operator\uff1ax", "a\u202eb"]
+
+
+@pytest.mark.parametrize("name", ALIKE)
+async def test_name_that_could_be_taken_for_an_operators_is_refused(admin: Caller, name: str) -> None:
+    create = "mutation($name: String!) { createUser(input: {name: $name}) { user { name } } }"
+    assert await admin.refused(create, name=name) == "BAD_INPUT"
 
 
 async def test_others_act_as_no_tenant_but_their_own(admin: Caller, new_caller: NewCaller) -> None:

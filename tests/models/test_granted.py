@@ -174,7 +174,7 @@ async def test_nested_pages_and_batches_too(world: World, condition: Condition) 
 @pytest.mark.usefixtures("connected_either_way")
 @pytest.mark.parametrize("most", [10_000, 20])
 async def test_facets_count_what_is_seen(world: World, most: int) -> None:
-    with patch.object(facets, "MOST_COUNTED", most):
+    with patch.object(facets, "MOST_COUNTED", most), patch.object(facets, "MOST_READ", most):
         for user in world.users:
             seen = [world.objects[key][2] for key in world.seen[user]]
             keys = {row["key"]: row["count"] for row in await facets.data_keys(world.scope(user), "", 10)}

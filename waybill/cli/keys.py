@@ -13,6 +13,7 @@ from access.credentials import create_key, new_secret
 from models import ApiKey, CanaryKey, KeyScope, User, canaries
 from models.errors import BadInput, NotFound
 from models.keys import Whose
+from models.people import STAND_IN
 from waybill.cli.admin import run, show, tenant_named
 from waybill.cli.data_dir import data_dir_option
 from waybill.cli.database import read_settings
@@ -63,7 +64,7 @@ def create_api_key(
     async def work() -> str:
         keys.check(name, expires_in)
         found = await User.get_or_none(tenant__slug=tenant, name=user)
-        if found is None:
+        if found is None or user.startswith(STAND_IN):
             raise NotFound(f'there is no user "{user}" in "{tenant}"')
         return await create_key(found, name, scope, expires_in)
 
