@@ -22,7 +22,7 @@ from starlette.datastructures import CommaSeparatedStrings, Secret
 
 from access import credentials
 from models import Role, Tenant, User, database
-from models.errors import Unauthenticated
+from models.errors import TenantSuspended, Unauthenticated
 from storage.signing import Credentials
 from waybill import locks, postgres, seaweedfs
 from waybill.app import create_app
@@ -123,7 +123,7 @@ async def prepare(url: str, key_file: Path, quotas: dict[str, int]) -> str:
         key = key_file.read_text().strip() if key_file.exists() else ""  # noqa: ASYNC240 - before anything is served
         try:
             await credentials.Authenticator()(credentials.Attempt(f"Bearer {key}"))
-        except Unauthenticated:
+        except (TenantSuspended, Unauthenticated):
             key = await _new_key(key_file, quotas)
             _write_secret(key_file, key + "\n")
     return key
