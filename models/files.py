@@ -199,9 +199,10 @@ async def _end(uploads: Sequence[int], problem: str | None) -> None:
     """Of uploads that are locked; they stay for a while, so that whoever asks for one is told what became of it."""
     await database.execute(
         "WITH ended AS (UPDATE uploads SET state = 'EXPIRED', ended_at = now(), completed_at = NULL, problem = $2"
-        " WHERE id = ANY($1::bigint[]) RETURNING bucket, key, expires_at)"
-        " INSERT INTO deletions (bucket, key, due_at, until_at, attempts)"
-        " SELECT bucket, key, now(), deletion_until(expires_at), 0 FROM ended",
+        " WHERE id = ANY($1::bigint[]) RETURNING tenant_id, bucket, key, size_bytes, expires_at)"
+        " INSERT INTO deletions (tenant_id, bucket, key, reserved_bytes, due_at, over_at, until_at, attempts)"
+        " SELECT tenant_id, bucket, key, deletion_reserved(expires_at, size_bytes), now(), deletion_over(expires_at),"
+        " deletion_until(expires_at), 0 FROM ended",
         *(list(uploads), problem),
     )
 
@@ -234,13 +235,19 @@ async def due(most: int) -> list[Row]:
 async def deleted(done: Sequence[int], failed: Sequence[tuple[int, str]]) -> None:
     """What became of keys that were due: the bytes are gone, or why not; those are due again, each time later.
 
-    Where bytes could still come they are deleted once more when that is over.
+    Where bytes could still come they are deleted once more when the URL is over, which gives back what they had
+    reserved, and when each request is that began in time. What counts is when a deletion began.
     """
+    began = "due_at - $2::interval"
     async with database.transaction():
-        await database.execute("DELETE FROM deletions WHERE id = ANY($1::bigint[]) AND until_at <= now()", list(done))
         await database.execute(
-            "UPDATE deletions SET due_at = until_at, attempts = 0, last_error = NULL WHERE id = ANY($1::bigint[])",
-            list(done),
+            f"DELETE FROM deletions WHERE id = ANY($1::bigint[]) AND until_at <= {began}", list(done), _DELETING
+        )
+        await database.execute(
+            f"UPDATE deletions SET due_at = CASE WHEN {began} < over_at THEN over_at ELSE until_at END,"
+            f" reserved_bytes = CASE WHEN {began} < over_at THEN reserved_bytes ELSE 0 END,"
+            " attempts = 0, last_error = NULL WHERE id = ANY($1::bigint[])",
+            *(list(done), _DELETING),
         )
         await database.execute(
             "UPDATE deletions d SET last_error = f.error,"

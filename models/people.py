@@ -287,7 +287,7 @@ USAGE = (
     " t.reserved_bytes + coalesce(c.reserved_bytes, 0)::bigint AS reserved_bytes,"
     " t.used_objects + coalesce(c.objects, 0)::bigint AS used_objects"
     " FROM tenants t CROSS JOIN LATERAL (SELECT sum(objects) AS objects, sum(used_bytes) AS used_bytes,"
-    " sum(reserved_bytes) AS reserved_bytes FROM usage_changes WHERE tenant_id = t.id) AS c"
+    " sum(reserved_bytes + kept_bytes) AS reserved_bytes FROM usage_changes WHERE tenant_id = t.id) AS c"
 )
 
 

@@ -21,7 +21,7 @@ def refusing() -> Iterator[None]:
         if quota is None:
             raise
         at = orjson.loads(error.detail or "{}")
-        reserved = f", {at['reserved']:,} reserved by uploads under way" if at["reserved"] else ""
+        reserved = f", {at['reserved']:,} reserved by uploads under way or deleted" if at["reserved"] else ""
         raise QuotaExceeded(
             f"The tenant's quota does not allow for {at['requested']:,} {quota} more: {at['used']:,} used{reserved},"
             f" of {at['limit']:,}. Delete what is not needed, or ask the operator for more.",

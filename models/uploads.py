@@ -51,13 +51,19 @@ class Upload(Model):
 
 
 class Deletion(Model):
-    """A key whose bytes have to go. Made by a trigger, so that no row goes without it; gone when the bytes are."""
+    """A key whose bytes have to go. Made by a trigger, so that no row goes without it; gone when the bytes are.
+
+    They go at once, when the URL is over by which they could come again, and when each request is that began in time.
+    """
 
     id = fields.BigIntField(primary_key=True)
+    tenant_id = fields.BigIntField()
     bucket = fields.TextField()
     key = fields.TextField()
+    reserved_bytes = fields.BigIntField()  # which could come again: of the tenant's quota, until they are gone for good
     due_at = fields.DatetimeField()
-    until_at = fields.DatetimeField()  # bytes could still come, by a URL that somebody has: then they go once more
+    over_at = fields.DatetimeField()  # when the URL is over
+    until_at = fields.DatetimeField()  # when each request is that began in time
     attempts = fields.IntField()
     last_error = fields.TextField(null=True)
 

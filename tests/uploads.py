@@ -72,6 +72,11 @@ async def due_now() -> None:
     await database.execute("UPDATE deletions SET due_at = now()")
 
 
+async def over() -> None:
+    """As if the URLs of everything deleted were over."""
+    await database.execute("UPDATE deletions SET due_at = now(), over_at = now()")
+
+
 async def final() -> None:
     """As if the URLs of everything deleted were over, and so was each request that began in time."""
-    await database.execute("UPDATE deletions SET due_at = now(), until_at = now()")
+    await database.execute("UPDATE deletions SET due_at = now(), over_at = now(), until_at = now()")

@@ -15,7 +15,9 @@ from models.pages import Row
 @strawberry.type(description="What a tenant uses, and the most that it may: nothing new is taken beyond that.")
 class Usage:
     bytes_used: Size = strawberry.field(description="Of complete files.")
-    bytes_reserved: Size = strawberry.field(description="Of uploads under way, as announced.")
+    bytes_reserved: Size = strawberry.field(
+        description="Of uploads under way, as announced, and of those deleted or replaced whose URLs still work."
+    )
     bytes_limit: Size | None = strawberry.field(description="Of both together; null where there is no limit.")
     objects_used: Count = strawberry.field(description="How many objects there are.")
     objects_limit: Count | None = strawberry.field(description="Null where there is no limit.")

@@ -16,9 +16,12 @@ class Migration(migrations.Migration):
             name="Deletion",
             fields=[
                 ("id", fields.BigIntField(primary_key=True)),
+                ("tenant_id", fields.BigIntField()),
                 ("bucket", fields.TextField(unique=False)),
                 ("key", fields.TextField(unique=False)),
+                ("reserved_bytes", fields.BigIntField()),
                 ("due_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("over_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
                 ("until_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
                 ("attempts", fields.IntField()),
                 ("last_error", fields.TextField(null=True, unique=False)),

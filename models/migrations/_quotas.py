@@ -6,12 +6,16 @@ what the changes have come to, and is refused beyond a quota. So no two of a ten
 transactions wait for one another no longer than a commit takes, and as there is no lock that they could want
 afterwards, they do not deadlock.
 
-Changes of one statement are counted together: a file that becomes complete takes nothing more.
+Changes of one statement are counted together: a file that becomes complete takes nothing more. Bytes that a deletion
+keeps reserved are those of the upload that went, and stand in a column of their own: they take nothing, are never
+refused, and are added up by whoever settles next, together with what the upload gave back.
 """
 
-_OBJECTS = "sum(sign) AS objects, 0 AS used, 0 AS reserved"
+_OBJECTS = "sum(sign) AS objects, 0 AS used, 0 AS reserved, 0 AS kept"
 _UPLOADS = """0 AS objects, coalesce(sum(sign * size_bytes) FILTER (WHERE state = 'COMPLETE'), 0) AS used,
-                   coalesce(sum(sign * size_bytes) FILTER (WHERE state IN ('PENDING', 'VERIFYING')), 0) AS reserved"""
+                   coalesce(sum(sign * size_bytes) FILTER (WHERE state IN ('PENDING', 'VERIFYING')), 0) AS reserved,
+                   0 AS kept"""
+_DELETIONS = "0 AS objects, 0 AS used, 0 AS reserved, sum(sign * reserved_bytes) AS kept"
 _NEW, _OLD = "SELECT 1 AS sign, * FROM new_rows", "SELECT -1 AS sign, * FROM old_rows"
 _EVENTS = {
     "add": ("INSERT", "REFERENCING NEW TABLE AS new_rows", _NEW),
@@ -26,9 +30,9 @@ def _counting(table: str, counts: str) -> str:
     CREATE FUNCTION usage_{table}_{name}() RETURNS trigger LANGUAGE plpgsql
     SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
     BEGIN
-        INSERT INTO usage_changes (tenant_id, objects, used_bytes, reserved_bytes)
+        INSERT INTO usage_changes (tenant_id, objects, used_bytes, reserved_bytes, kept_bytes)
         SELECT * FROM (SELECT tenant_id, {counts} FROM ({rows}) AS r GROUP BY tenant_id ORDER BY tenant_id) AS c
-        WHERE objects <> 0 OR used <> 0 OR reserved <> 0;
+        WHERE objects <> 0 OR used <> 0 OR reserved <> 0 OR kept <> 0;
         RETURN NULL;
     END $$;
     CREATE TRIGGER usage_{table}_{name} AFTER {event} ON {table}
@@ -50,6 +54,7 @@ SQL = [
         objects bigint NOT NULL,
         used_bytes bigint NOT NULL,
         reserved_bytes bigint NOT NULL,
+        kept_bytes bigint NOT NULL,
         CONSTRAINT usage_changes_pkey PRIMARY KEY (tenant_id, id)
     );
     """,
@@ -67,9 +72,9 @@ SQL = [
         WITH gone AS (
             DELETE FROM usage_changes
             WHERE tenant_id = new.tenant_id AND (id <= new.id OR objects <= 0 AND used_bytes + reserved_bytes <= 0)
-            RETURNING objects, used_bytes, reserved_bytes)
+            RETURNING objects, used_bytes, reserved_bytes, kept_bytes)
         SELECT coalesce(sum(objects), 0)::bigint AS objects, coalesce(sum(used_bytes), 0)::bigint AS used,
-               coalesce(sum(reserved_bytes), 0)::bigint AS reserved
+               coalesce(sum(reserved_bytes + kept_bytes), 0)::bigint AS reserved
         INTO changes FROM gone;
         UPDATE tenants
         SET used_objects = used_objects + changes.objects, used_bytes = used_bytes + changes.used,
@@ -93,7 +98,9 @@ SQL = [
     """,
     _counting("objects", _OBJECTS),
     _counting("uploads", _UPLOADS),
-    # Objects are never emptied without their uploads. Tenants first, so that nobody adds changes up meanwhile.
+    _counting("deletions", _DELETIONS),
+    # Objects are never emptied without their uploads, whose keys go to deletions. Nobody changes those meanwhile; then
+    # tenants, so that nobody adds changes up.
     """
     CREATE FUNCTION usage_objects_clear() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
     BEGIN
@@ -103,14 +110,32 @@ SQL = [
     END $$;
     CREATE FUNCTION usage_uploads_clear() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
     BEGIN
-        UPDATE tenants SET used_bytes = 0, reserved_bytes = 0 WHERE used_bytes + reserved_bytes > 0;
-        UPDATE usage_changes SET used_bytes = 0, reserved_bytes = 0;
+        UPDATE tenants t
+        SET used_bytes = 0,
+            reserved_bytes = (SELECT coalesce(sum(reserved_bytes), 0) FROM deletions WHERE tenant_id = t.id);
+        UPDATE usage_changes SET used_bytes = 0, reserved_bytes = 0, kept_bytes = 0;
+        RETURN NULL;
+    END $$;
+    CREATE FUNCTION usage_deletions_clear() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+    BEGIN
+        INSERT INTO usage_changes (tenant_id, objects, used_bytes, reserved_bytes, kept_bytes)
+        SELECT tenant_id, 0, 0, 0, -sum(reserved_bytes) FROM deletions
+        GROUP BY tenant_id HAVING sum(reserved_bytes) > 0;
+        RETURN NULL;
+    END $$;
+    CREATE FUNCTION usage_uploads_hold() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+    BEGIN
+        LOCK TABLE deletions IN SHARE ROW EXCLUSIVE MODE;
         RETURN NULL;
     END $$;
     CREATE TRIGGER usage_objects_clear AFTER TRUNCATE ON objects
         FOR EACH STATEMENT EXECUTE FUNCTION usage_objects_clear();
     CREATE TRIGGER usage_uploads_clear AFTER TRUNCATE ON uploads
         FOR EACH STATEMENT EXECUTE FUNCTION usage_uploads_clear();
+    CREATE TRIGGER usage_uploads_hold BEFORE TRUNCATE ON uploads
+        FOR EACH STATEMENT EXECUTE FUNCTION usage_uploads_hold();
+    CREATE TRIGGER usage_deletions_clear BEFORE TRUNCATE ON deletions
+        FOR EACH STATEMENT EXECUTE FUNCTION usage_deletions_clear();
     """,
     # After the triggers, which nobody passed who was writing before.
     """
@@ -120,10 +145,14 @@ SQL = [
             SELECT coalesce(sum(size_bytes) FILTER (WHERE state = 'COMPLETE'), 0),
                    coalesce(sum(size_bytes) FILTER (WHERE state IN ('PENDING', 'VERIFYING')), 0)
             FROM uploads WHERE tenant_id = t.id);
+    UPDATE tenants t SET reserved_bytes = t.reserved_bytes + d.bytes
+    FROM (SELECT tenant_id, sum(reserved_bytes) AS bytes FROM deletions GROUP BY tenant_id) AS d
+    WHERE d.tenant_id = t.id;
     """,
 ]
 
-_DROPPED = [(table, name) for table in ("objects", "uploads") for name in (*_EVENTS, "clear")]
+_DROPPED = [(table, name) for table in ("objects", "uploads", "deletions") for name in (*_EVENTS, "clear")]
+_DROPPED.append(("uploads", "hold"))
 REVERSE_SQL = [
     *(f"DROP TRIGGER usage_{table}_{name} ON {table};" for table, name in _DROPPED),
     *(f"DROP FUNCTION usage_{table}_{name}();" for table, name in _DROPPED),

@@ -1,9 +1,10 @@
 """Quotas at the front door: what is too much is refused with the figures, whoever else asks at the same time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
@@ -11,8 +12,20 @@ import pytest
 from models import Role, Tenant, database
 from storage.client import Storage
 from tests.conftest import Caller, NewCaller, served
-from tests.uploads import CREATE_BATCH, CREATE_UPLOADS, again, announced, completed, content, put, stored
+from tests.uploads import (
+    CREATE_BATCH,
+    CREATE_UPLOADS,
+    again,
+    announced,
+    completed,
+    content,
+    due_now,
+    over,
+    put,
+    stored,
+)
 from worker import work
+from worker.deletions import delete_due
 
 USAGE = "{ viewer { tenant { usage { bytesUsed bytesReserved bytesLimit objectsUsed objectsLimit } } } }"
 
@@ -36,7 +49,7 @@ def objects(*sizes: int | None) -> list[dict[str, Any]]:
     ]
 
 
-async def test_usage_follows_a_file_from_announcement_to_deletion(admin: Caller) -> None:
+async def test_usage_follows_a_file_from_announcement_to_deletion(admin: Caller, storage: Storage) -> None:
     await limit(admin, most_bytes=1 << 60)
     assert await usage(admin) == (0, 0, 1 << 60, 0, None)
     upload = await announced(admin, b"hello")
@@ -48,9 +61,64 @@ async def test_usage_follows_a_file_from_announcement_to_deletion(admin: Caller)
     assert await usage(admin) == (5, 7, 1 << 60, 1, None)
     assert await put(replacement, b"hello!!") == 200
     assert await completed(admin, replacement) == [("COMPLETE", None)]
-    assert await usage(admin) == (7, 0, 1 << 60, 1, None)
+    assert await usage(admin) == (7, 5, 1 << 60, 1, None)  # the URL of the old one still works
     await admin.execute('mutation { deleteBatch(input: {batchId: "batch of o", cascade: true}) { deletedBatchId } }')
+    assert await usage(admin) == (0, 12, 1 << 60, 0, None)
+    await over()
+    await work.drain(storage)
     assert await usage(admin) == (0, 0, 1 << 60, 0, None)
+
+
+async def test_url_of_an_upload_that_was_deleted_brings_no_bytes_beyond_the_quota(
+    admin: Caller, storage: Storage
+) -> None:
+    await limit(admin, most_bytes=1_000)
+    body = b"x" * 900
+    delete = 'mutation { deleteBatch(input: {batchId: "batch of o", cascade: true}) { deletedBatchId } }'
+    upload = await announced(admin, body)
+    [row] = await database.fetch("SELECT bucket, key FROM uploads WHERE tenant_id = $1", admin.tenant.id)
+    await admin.execute(delete)
+    for _ in range(2):  # however often its bytes are deleted
+        assert await put(upload, body) == 200
+        error = await admin.error(CREATE_BATCH, input={"batchId": "more", "objects": objects(900)})
+        figures = {"quota": "bytes", "used": 0, "reserved": 900, "limit": 1_000, "requested": 900}
+        assert error["extensions"] == {"code": "QUOTA_EXCEEDED", **figures}
+        await due_now()
+        await work.drain(storage)
+        assert await storage.head(row["bucket"], row["key"]) is None
+    assert await put(upload, body) == 200
+    await over()
+    assert await usage(admin) == (0, 900, 1_000, 0, None)
+    await work.drain(storage)
+    assert await storage.head(row["bucket"], row["key"]) is None
+    assert await usage(admin) == (0, 0, 1_000, 0, None)
+    assert len(await database.fetch("SELECT FROM deletions WHERE key = $1 AND due_at > now()", row["key"])) == 1
+    await announced(admin, body)
+
+
+async def test_bytes_that_s3_does_not_delete_stay_reserved_and_so_do_those_whose_deletion_began_before_the_url_was_over(
+    admin: Caller, storage: Storage
+) -> None:
+    await stored(admin, b"hello")
+    await admin.execute('mutation { deleteObjects(input: {objectIds: ["o"]}) { deletedObjectIds } }')
+    original = Storage.delete_many
+
+    async def refusing(_: Storage, __: str, keys: Sequence[str]) -> dict[str, str]:
+        return dict.fromkeys(keys, "AccessDenied")
+
+    async def slow(self: Storage, bucket: str, keys: Sequence[str]) -> dict[str, str]:
+        done = await original(self, bucket, keys)
+        await database.execute("UPDATE deletions SET over_at = now() WHERE over_at > now()")
+        return done
+
+    for delete_many in (slow, refusing):
+        with patch.object(Storage, "delete_many", delete_many):
+            await due_now()
+            await delete_due(storage)
+        assert await usage(admin) == (0, 5, None, 0, None)
+    await due_now()
+    await work.drain(storage)
+    assert await usage(admin) == (0, 0, None, 0, None)
 
 
 async def test_upload_that_nobody_finishes_gives_its_bytes_back(admin: Caller, storage: Storage) -> None:
@@ -82,7 +150,9 @@ async def test_refusal_says_what_is_used_reserved_asked_for_and_the_limit(admin:
         "limit": 1_000_000,
         "requested": 599_996,
     }
-    assert "599,996 bytes more: 5 used, 400,000 reserved by uploads under way, of 1,000,000" in error["message"]
+    assert (
+        "599,996 bytes more: 5 used, 400,000 reserved by uploads under way or deleted, of 1,000,000" in error["message"]
+    )
     await again(admin, b"x" * 599_995)
 
 
@@ -127,7 +197,7 @@ async def test_quota_below_what_is_used_refuses_new_things_and_lets_read_complet
         'mutation { updateObjectData(input: {objectId: "o", set: [{key: "k", value: "v"}]}) { object { id } } }'
     )
     await admin.execute('mutation { deleteObjects(input: {objectIds: ["o", "other"]}) { deletedObjectIds } }')
-    assert await usage(admin) == (0, 0, 0, 0, 0)
+    assert await usage(admin) == (0, 10, 0, 0, 0)
 
 
 async def test_tenants_do_not_use_each_others_quota(admin: Caller, new_caller: NewCaller) -> None:

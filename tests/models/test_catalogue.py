@@ -85,7 +85,7 @@ OTHER_COLUMNS = {
     **{("tenants", name): ("bigint", True, "0", None) for name in ("used_bytes", "reserved_bytes", "used_objects")},
     **{
         ("usage_changes", name): ("bigint", True, None, None)
-        for name in ("tenant_id", "id", "objects", "used_bytes", "reserved_bytes")
+        for name in ("tenant_id", "id", "objects", "used_bytes", "reserved_bytes", "kept_bytes")
     },
 }
 OTHER_NAMES = {"timestamptz": "timestamp with time zone", "int": "integer", "bool": "boolean"}
@@ -99,7 +99,7 @@ TRIGGERS = {
     "audit_log_keep": "BEFORE DELETE OR UPDATE OR TRUNCATE ON audit_log",
     **{
         f"usage_{table}_{name}": f"AFTER {event} ON {table}{rows}"
-        for table in ("objects", "uploads")
+        for table in ("objects", "uploads", "deletions")
         for name, event, rows in (
             ("add", "INSERT", " REFERENCING NEW TABLE AS new_rows"),
             ("change", "UPDATE", " REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
@@ -107,6 +107,8 @@ TRIGGERS = {
             ("clear", "TRUNCATE", ""),
         )
     },
+    "usage_uploads_hold": "BEFORE TRUNCATE ON uploads",
+    "usage_deletions_clear": "BEFORE TRUNCATE ON deletions",
 }
 SETTLE = (
     "CREATE CONSTRAINT TRIGGER usage_settle AFTER INSERT ON usage_changes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
@@ -123,15 +125,18 @@ FUNCTIONS = {
     "object_pairs_remove": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
     "object_pairs_change": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
     "object_pairs_clear": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
+    "deletion_over": ("sql", "stable", False, "unsafe", None),
+    "deletion_reserved": ("sql", "stable", False, "unsafe", None),
     "deletion_until": ("sql", "stable", False, "unsafe", None),
     "deletions_add": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
     "deletions_add_all": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
     "audit_log_keep": ("plpgsql", "volatile", False, "unsafe", None),
     **{
         f"usage_{table}_{name}": ("plpgsql", "volatile", False, "unsafe", WHEREVER if name == "clear" else KEPT_PLANS)
-        for table in ("objects", "uploads")
+        for table in ("objects", "uploads", "deletions")
         for name in ("add", "change", "remove", "clear")
     },
+    "usage_uploads_hold": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
     "usage_settle": ("plpgsql", "volatile", False, "unsafe", KEPT_PLANS),
 }
 
@@ -300,12 +305,17 @@ UPLOAD = (
     " expires_at) VALUES"
 )
 GRANT = "INSERT INTO grants (id, tenant_id, user_id, batch_pk, object_pk, level, granted_by_id, created_at) VALUES"
-DELETION = "INSERT INTO deletions (id, bucket, key, due_at, until_at, attempts) VALUES"
+DELETION = (
+    "INSERT INTO deletions (id, tenant_id, bucket, key, reserved_bytes, due_at, over_at, until_at, attempts) VALUES"
+)
 CANARY = "INSERT INTO canary_keys (id, public_id, note, created_at) VALUES"
 ALERT = "INSERT INTO canary_alerts (id, canary_id, seen_at, address, agent, path) VALUES"
 OPERATOR = "INSERT INTO operators (id, name, public_id, secret_sha256, created_at) VALUES"
 ENTRY = "INSERT INTO audit_log (id, at, action) VALUES"
-CHANGE = "INSERT INTO usage_changes (tenant_id, id, objects, used_bytes, reserved_bytes) OVERRIDING SYSTEM VALUE VALUES"
+CHANGE = (
+    "INSERT INTO usage_changes (tenant_id, id, objects, used_bytes, reserved_bytes, kept_bytes)"
+    " OVERRIDING SYSTEM VALUE VALUES"
+)
 ROWS = [
     "TRUNCATE tenants CASCADE",
     f"{TENANT} (1, 'one', 'NONE', now()), (2, 'two', 'EDIT', now())",
@@ -315,7 +325,7 @@ ROWS = [
     OBJECT + """ (1001, 1, 1000, 'o', '[{"key": "k", "value": "v"}]', now())""",
     OBJECT + " (2001, 2, 2000, 'o', '[]', now())",
     f"{UPLOAD} (5000, 1, 1001, 'bucket', 'key', 'a', 'text/plain', 0, 'PENDING', true, now())",
-    f"{DELETION} (1, 'bucket', 'key', now(), now(), 0)",
+    f"{DELETION} (1, 1, 'bucket', 'key', 0, now(), now(), now(), 0)",
     f"{GRANT} (7000, 1, 10, 1000, null, 'VIEW', 10, now()), (7001, 1, 10, 1000, 1001, 'VIEW', 10, now())",
     "TRUNCATE canary_keys CASCADE",
     f"{CANARY} (1, 'public', '', now())",
@@ -383,7 +393,7 @@ REFUSED = [
     ("grants_granted_by_fkey", "UPDATE grants SET granted_by_id = 20"),
     ("grants_batch_fkey", f"{GRANT} (7002, 1, 10, 2000, null, 'VIEW', 10, now())"),
     ("grants_object_fkey", f"{GRANT} (7002, 1, 10, 1000, 2001, 'VIEW', 10, now())"),
-    ("deletions_pkey", f"{DELETION} (1, 'bucket', 'other', now(), now(), 0)"),
+    ("deletions_pkey", f"{DELETION} (1, 1, 'bucket', 'other', 0, now(), now(), now(), 0)"),
     ("users_oidc_subject_unique", "UPDATE users SET oidc_subject = 'one'"),
     ("users_oidc_subject_not_empty", "UPDATE users SET oidc_subject = ''"),
     ("canary_keys_pkey", f"{CANARY} (1, 'other', '', now())"),
@@ -398,7 +408,7 @@ REFUSED = [
     ("operators_secret_is_sha256", "UPDATE operators SET secret_sha256 = 'secret'"),
     ("audit_log_pkey", f"{ENTRY} (1, now(), 'READ_URL')"),
     ("audit_log_action_known", f"{ENTRY} (2, now(), 'OTHER')"),
-    ("usage_changes_pkey", f"{CHANGE} (1, 1, 0, 0, 0), (1, 1, 0, 0, 0)"),
+    ("usage_changes_pkey", f"{CHANGE} (1, 1, 0, 0, 0, 0), (1, 1, 0, 0, 0, 0)"),
 ]  # fmt: skip
 # (tenant, id) cannot be violated while id alone is unique: it is there to be referenced.
 ONLY_REFERENCED = {"users_tenant_id_unique", "batches_tenant_id_unique", "objects_tenant_id_unique"}

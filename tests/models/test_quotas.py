@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +23,9 @@ from tests.conftest import new_database
 from tests.models.conftest import until
 
 TRUTH = """
-    SELECT t.slug, coalesce(u.used, 0) AS used_bytes, coalesce(u.reserved, 0) AS reserved_bytes,
+    SELECT t.slug, coalesce(u.used, 0) AS used_bytes,
+           coalesce(u.reserved, 0)
+           + (SELECT coalesce(sum(reserved_bytes), 0) FROM deletions WHERE tenant_id = t.id) AS reserved_bytes,
            (SELECT count(*) FROM objects WHERE tenant_id = t.id) AS used_objects
     FROM tenants t LEFT JOIN (
         SELECT tenant_id, sum(size_bytes) FILTER (WHERE state = 'COMPLETE') AS used,
@@ -74,7 +77,8 @@ class Life:
     async def step(self) -> None:
         steps: list[Callable[[Tenant, User], Awaitable[object]]] = [
             *[self.create_batch] * 2, *[self.create_objects] * 3, *[self.announce] * 3, *[self.complete] * 3,
-            self.verify, self.give_up, self.expire, self.delete_objects, self.delete_batch, self.correct, self.undo,
+            self.verify, self.give_up, self.expire, self.delete_objects, self.delete_batch, *[self.delete_bytes] * 3,
+            self.correct, self.undo,
         ]  # fmt: skip
         try:
             await self._random.choice(steps)(*self._random.choice(self._tenants))
@@ -133,6 +137,16 @@ class Life:
         for row in (await self._some("SELECT id FROM batches", tenant))[:1]:
             await writes.delete_batch(tenant.id, row["id"], cascade=True)
 
+    async def delete_bytes(self, _: Tenant, __: User) -> None:
+        """Of keys whose URLs work, and of keys whose URLs are over."""
+        await database.execute(
+            "UPDATE deletions SET due_at = now(), over_at = now() WHERE id = ANY(ARRAY(SELECT id FROM deletions"
+            " WHERE due_at > now() + interval '10 minutes' LIMIT $1 FOR UPDATE SKIP LOCKED))",
+            self._random.randrange(20),
+        )
+        rows = [row["id"] for row in await files.due(20)]
+        await files.deleted(rows[2:], [(row, "AccessDenied") for row in rows[:2]])
+
     async def correct(self, tenant: Tenant, _: User) -> None:
         """By hand, as no code of ours does it."""
         for row in (await self._some("SELECT id FROM uploads", tenant))[:1]:
@@ -177,15 +191,19 @@ async def test_counts_are_the_truth_whatever_happens_at_once_and_no_quota_is_exc
 
 @pytest.mark.parametrize("statement", ["TRUNCATE uploads", "TRUNCATE objects CASCADE", "TRUNCATE batches CASCADE"])
 @pytest.mark.usefixtures("counting")
-async def test_emptied_tables_count_nothing(statement: str) -> None:
+async def test_emptied_tables_count_what_is_left_of_them(statement: str) -> None:
     tenant, user = await new_tenant()
     made = await writes.create_batch(tenant.id, user.id, "b", [NewObject(one, "[]", file(9)) for one in "abc"])
     await files.settle(tenant.id, [made.uploads[made.object_keys[0]]["file_pk"]])
     await writes.delete_objects(Scope(tenant.id, Everything()), ["c"])
-    assert (tenant.slug, 9, 9, 2) in await counted()
+    assert (tenant.slug, 9, 18, 2) in await counted()
     await database.fetch(statement)
     assert await counted() == await true()
-    assert (tenant.slug, 0, 0, 2 if statement == "TRUNCATE uploads" else 0) in await counted()
+    objects = 2 if statement == "TRUNCATE uploads" else 0
+    assert (tenant.slug, 0, 27, objects) in await counted()  # the URLs still work
+    await database.fetch("TRUNCATE deletions")
+    assert await counted() == await true()
+    assert (tenant.slug, 0, 0, objects) in await counted()
 
 
 @pytest.mark.usefixtures("counting")
@@ -194,8 +212,28 @@ async def test_changes_do_not_pile_up() -> None:
     for number in range(3):
         await writes.create_batch(tenant.id, user.id, f"{number}", [NewObject(f"{number}", "[]", file(9))])
         await writes.delete_objects(Scope(tenant.id, Everything()), [f"{number}"])
-    rows = await database.fetch("SELECT objects, reserved_bytes FROM usage_changes WHERE tenant_id = $1", tenant.id)
-    assert sorted(tuple(row) for row in rows) == [(-1, 0), (0, -9)]  # of the last deletion
+    rows = await database.fetch(
+        "SELECT objects, reserved_bytes, kept_bytes FROM usage_changes WHERE tenant_id = $1", tenant.id
+    )
+    assert sorted(tuple(row) for row in rows) == [(-1, 0, 0), (0, -9, 0), (0, 0, 9)]  # of the last deletion
+
+
+@pytest.mark.usefixtures("counting")
+async def test_bytes_that_a_deletion_keeps_count_for_a_statement_that_was_earlier_and_is_settled_later() -> None:
+    tenant, user = await new_tenant(quota_bytes=10)
+    made = await writes.create_batch(tenant.id, user.id, "b", [NewObject("a", "[]", file(6)), NewObject("b", "[]")])
+    outside = contextvars.copy_context()
+
+    async def announce_while_another_deletes() -> None:
+        async with database.transaction():
+            await files.announce(tenant.id, [(made.object_keys[1], file(5))])
+            delete = writes.delete_objects(Scope(tenant.id, Everything()), ["a"])
+            await asyncio.create_task(delete, context=outside)
+
+    with pytest.raises(QuotaExceeded) as refused:
+        await announce_while_another_deletes()
+    assert (refused.value.extensions["used"], refused.value.extensions["reserved"]) == (0, 6)
+    assert (tenant.slug, 0, 6, 1) in await counted()
 
 
 @pytest.mark.usefixtures("counting")
@@ -216,7 +254,7 @@ async def test_row_of_a_tenant_that_somebody_holds_keeps_only_what_takes_more_wa
         await more
     finally:
         await holder.close()
-    assert (tenant.slug, 9, 0, 3) in await counted()
+    assert (tenant.slug, 9, 18, 3) in await counted()
 
 
 @pytest.mark.usefixtures("counting")
@@ -242,7 +280,7 @@ async def test_migration_counts_what_is_there_already() -> None:
         await files.give_up([second], "SIZE_MISMATCH")
         await new_tenant()
         before = await counted()
-        assert (tenant.slug, 9, 9, 3) in before
+        assert (tenant.slug, 9, 18, 3) in before
         async with database.transaction() as client:
             executor = MigrationExecutor(client, database._APPS)
             await executor.migrate([MigrationTarget("models", "0002_files")], direction="backward")

@@ -45,7 +45,9 @@ async def deleted(caller: Caller, count: int) -> list[str]:
 async def doom(bucket: str, key: str) -> None:
     """A key that has to go, of no upload."""
     await database.execute(
-        "INSERT INTO deletions (bucket, key, due_at, until_at, attempts) VALUES ($1, $2, now(), now(), 0)", bucket, key
+        "INSERT INTO deletions (tenant_id, bucket, key, reserved_bytes, due_at, over_at, until_at, attempts)"
+        " VALUES (0, $1, $2, 0, now(), now(), now(), 0)",
+        *(bucket, key),
     )
 
 

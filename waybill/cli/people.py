@@ -54,7 +54,7 @@ def create_tenant(data_dir: Path, slug: str, member_access: AccessLevel, **quota
 @tenant.command("list")
 @data_dir_option
 def list_tenants(data_dir: Path) -> None:
-    """List tenants with what they use of their quotas; bytes reserved are those of uploads under way."""
+    """List tenants with what they use of their quotas; bytes reserved are those of uploads under way or deleted."""
     rows = [
         (
             *(row["slug"], row["member_access"]),
