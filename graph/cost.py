@@ -27,8 +27,11 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     ListValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
+    SchemaMetaFieldDef,
     SelectionSetNode,
+    TypeMetaFieldDef,
     ValueNode,
     VariableNode,
     get_named_type,
@@ -36,6 +39,7 @@ from graphql import (
     value_from_ast_untyped,
 )
 
+from graph import filter_cost
 from graph.entries import Entries, entries
 
 # In tenths of a point.
@@ -47,9 +51,14 @@ _FIELDS = {
     ("File", "access"): URL,
     ("Upload", "url"): URL,
     ("Mutation", "deleteBatch"): 10 * POINT,  # which takes all objects with it
+    ("Query", "dataKeys"): 10 * POINT,
+    ("Query", "dataValues"): 10 * POINT,
 }
+_META = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef}
+_INTROSPECTED = POINT // 2  # a field of them or below
+_INTROSPECTED_MANY = 8 * POINT  # a list of types, fields, arguments; and what may be there again by an alias
 _TOTAL = 10 * POINT  # linear in the matches: as long as 70,000 of them take
-_NODES = {"DataKey": POINT, "DataValue": POINT}  # each is counted, up to 10,000
+_NODES = {"DataKey": 10 * POINT, "DataValue": 10 * POINT}  # each is counted, up to 10,000
 _ENTRIES = {"completeUploads": POINT}  # S3 is asked about each
 
 _MANY = 1_000_000_000  # where sums and products stop: nested fragments can make them hundreds of digits long
@@ -85,6 +94,16 @@ def _number(value: object) -> int | None:
     return int(min(max(value, 0), _MANY)) if isinstance(value, int | float) else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """What a list is filtered by, where variables say some of it; counts units instead of nodes."""
+
+    where: ValueNode
+
+    def units(self, variables: Variables) -> int:
+        return filter_cost.units(_plain(self.where, variables))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Given:
     """What a mutation is given."""
@@ -101,7 +120,7 @@ class _Level:
     """What is counted equally often: as often as the level around it, times ``size``."""
 
     around: int
-    size: int | _Page | _Given | None  # None: the longest list that a mutation of the operation is given
+    size: int | _Page | _Filter | _Given | None  # None: the longest list that a mutation of the operation is given
     units: int = 0
 
 
@@ -141,6 +160,8 @@ class _Definition:
                 count = min(sent.longest * around, _MANY)
             elif isinstance(size, _Given):
                 count = min(sent.given[size].all * around, _MANY)
+            elif isinstance(size, _Filter):
+                count = min(size.units(sent.variables) * around, _MANY)
             else:
                 count = min((size if isinstance(size, int) else size.of(sent.variables)) * around, most)
             times.append(count)
@@ -252,7 +273,7 @@ class _Walk:
                     stack.append(
                         (selection.selection_set, self.type(condition.name.value) if condition else type_, level)
                     )
-                elif isinstance(selection, FieldNode) and not selection.name.value.startswith("__"):
+                elif isinstance(selection, FieldNode):
                     inside = self._field(found, selection, type_, level)
                     if selection.selection_set:
                         definition = self._definition_of(type_, selection.name.value)
@@ -260,6 +281,8 @@ class _Walk:
         return found
 
     def _definition_of(self, type_: GraphQLNamedType, name: str) -> GraphQLField:
+        if name in _META:
+            return _META[name]
         assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)  # noqa: S101 - the document was validated
         definition: GraphQLField = type_.fields[name]
         return definition
@@ -267,6 +290,10 @@ class _Walk:
     def _field(self, found: _Definition, node: FieldNode, type_: GraphQLNamedType, level: int) -> int:
         """Counts a field; the level of what is selected below it."""
         name = node.name.value
+        if name.startswith("__") or type_.name.startswith("__"):
+            if name != "__typename":
+                found.levels[level].units += _introspected(node, self._definition_of(type_, name))
+            return level
         definition = self._definition_of(type_, name)
         found.levels[level].units += _FIELDS.get((type_.name, name), 0)
         in_list = type_.name.endswith(("Connection", "Edge"))
@@ -279,6 +306,8 @@ class _Walk:
             found.given.append(given)
             found.levels.append(_Level(level, given, _ENTRIES.get(name, 0) + ROW))
             return level
+        if "where" in arguments:
+            _count_filter(found, level, arguments["where"].value)
         result = get_named_type(definition.type)
         if (size := _size(arguments, definition.args, self.sizes)) is not None:
             found.levels.append(_Level(level, size, _NODES.get(result.name, ROW)))
@@ -295,12 +324,25 @@ class _Walk:
         return level
 
 
+def _introspected(node: FieldNode, definition: GraphQLField) -> int:
+    is_list = isinstance(get_nullable_type(definition.type), GraphQLList)
+    return _INTROSPECTED_MANY if is_list or node.alias else _INTROSPECTED
+
+
 def _count_total(found: _Definition, level: int) -> None:
     """Once for the list, whose nodes the level is of."""
     if level:
         found.levels[found.levels[level].around].units += _TOTAL
     else:
         found.of_list += _TOTAL
+
+
+def _count_filter(found: _Definition, level: int, where: ValueNode) -> None:
+    """As often as there are lists of it, of which the level is around."""
+    if _has_variable(where):
+        found.levels.append(_Level(level, _Filter(where), 1))
+    else:
+        found.levels[level].units += filter_cost.units(_plain(where, {}))
 
 
 def _is_node(type_: GraphQLNamedType) -> bool:
@@ -329,6 +371,8 @@ def _listed(
 
 
 def _has_variable(node: ValueNode) -> bool:
+    if isinstance(node, ObjectValueNode):
+        return any(_has_variable(one.value) for one in node.fields)
     return isinstance(node, VariableNode) or (isinstance(node, ListValueNode) and any(map(_has_variable, node.values)))
 
 
