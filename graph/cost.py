@@ -9,7 +9,7 @@ variables is left open and filled in by each request, once per definition, howev
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from graphql import (
     ArgumentNode,
@@ -26,21 +26,17 @@ from graphql import (
     GraphQLObjectType,
     GraphQLSchema,
     InlineFragmentNode,
-    ListValueNode,
-    ObjectValueNode,
     OperationDefinitionNode,
-    SchemaMetaFieldDef,
     SelectionSetNode,
-    TypeMetaFieldDef,
     ValueNode,
-    VariableNode,
     get_named_type,
     get_nullable_type,
     value_from_ast_untyped,
 )
 
-from graph import filter_cost
+from graph import filter_cost, introspection
 from graph.entries import Entries, entries
+from graph.literals import Variables, has_variable, plain
 
 # In tenths of a point.
 POINT = 10
@@ -54,16 +50,11 @@ _FIELDS = {
     ("Query", "dataKeys"): 10 * POINT,
     ("Query", "dataValues"): 10 * POINT,
 }
-_META = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef}
-_INTROSPECTED = POINT // 2  # a field of them or below
-_INTROSPECTED_MANY = 8 * POINT  # a list of types, fields, arguments; and what may be there again by an alias
 _TOTAL = 10 * POINT  # linear in the matches: as long as 70,000 of them take
 _NODES = {"DataKey": 10 * POINT, "DataValue": 10 * POINT}  # each is counted, up to 10,000
 _ENTRIES = {"completeUploads": POINT}  # S3 is asked about each
 
 _MANY = 1_000_000_000  # where sums and products stop: nested fragments can make them hundreds of digits long
-
-Variables: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +74,7 @@ class _Page:
     sizes: PageSizes
 
     def of(self, variables: Variables) -> int:
-        numbers = [number for node in self.given if (number := _number(_plain(node, variables))) is not None]
+        numbers = [number for node in self.given if (number := _number(plain(node, variables))) is not None]
         return min(max(numbers, default=self.sizes.usual), self.sizes.most)
 
 
@@ -101,7 +92,7 @@ class _Filter:
     where: ValueNode
 
     def units(self, variables: Variables) -> int:
-        return filter_cost.units(_plain(self.where, variables))
+        return filter_cost.units(plain(self.where, variables))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +102,7 @@ class _Given:
     arguments: tuple[tuple[ValueNode, GraphQLInputType], ...]
 
     def counted(self, variables: Variables) -> Entries:
-        counts = [entries(_plain(node, variables), type_) for node, type_ in self.arguments]
+        counts = [entries(plain(node, variables), type_) for node, type_ in self.arguments]
         return Entries(sum(one.all for one in counts), max((one.longest for one in counts), default=0))
 
 
@@ -281,8 +272,8 @@ class _Walk:
         return found
 
     def _definition_of(self, type_: GraphQLNamedType, name: str) -> GraphQLField:
-        if name in _META:
-            return _META[name]
+        if name in introspection.META:
+            return introspection.META[name]
         assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)  # noqa: S101 - the document was validated
         definition: GraphQLField = type_.fields[name]
         return definition
@@ -290,9 +281,9 @@ class _Walk:
     def _field(self, found: _Definition, node: FieldNode, type_: GraphQLNamedType, level: int) -> int:
         """Counts a field; the level of what is selected below it."""
         name = node.name.value
-        if name.startswith("__") or type_.name.startswith("__"):
+        if introspection.is_introspection(type_, name):
             if name != "__typename":
-                found.levels[level].units += _introspected(node, self._definition_of(type_, name))
+                found.levels[level].units += introspection.units(node, self._definition_of(type_, name))
             return level
         definition = self._definition_of(type_, name)
         found.levels[level].units += _FIELDS.get((type_.name, name), 0)
@@ -324,11 +315,6 @@ class _Walk:
         return level
 
 
-def _introspected(node: FieldNode, definition: GraphQLField) -> int:
-    is_list = isinstance(get_nullable_type(definition.type), GraphQLList)
-    return _INTROSPECTED_MANY if is_list or node.alias else _INTROSPECTED
-
-
 def _count_total(found: _Definition, level: int) -> None:
     """Once for the list, whose nodes the level is of."""
     if level:
@@ -339,10 +325,10 @@ def _count_total(found: _Definition, level: int) -> None:
 
 def _count_filter(found: _Definition, level: int, where: ValueNode) -> None:
     """As often as there are lists of it, of which the level is around."""
-    if _has_variable(where):
+    if has_variable(where):
         found.levels.append(_Level(level, _Filter(where), 1))
     else:
-        found.levels[level].units += filter_cost.units(_plain(where, {}))
+        found.levels[level].units += filter_cost.units(plain(where, {}))
 
 
 def _is_node(type_: GraphQLNamedType) -> bool:
@@ -361,23 +347,10 @@ def _size(
     if not nodes:
         return sizes.usual
     page = _Page(nodes, sizes)
-    return page if any(map(_has_variable, nodes)) else page.of({})
+    return page if any(map(has_variable, nodes)) else page.of({})
 
 
 def _listed(
     given: Mapping[str, ArgumentNode], possible: Mapping[str, GraphQLArgument]
 ) -> Iterator[tuple[ValueNode, GraphQLInputType]]:
     return ((one.value, possible[name].type) for name, one in given.items())
-
-
-def _has_variable(node: ValueNode) -> bool:
-    if isinstance(node, ObjectValueNode):
-        return any(_has_variable(one.value) for one in node.fields)
-    return isinstance(node, VariableNode) or (isinstance(node, ListValueNode) and any(map(_has_variable, node.values)))
-
-
-def _plain(node: ValueNode, variables: Variables) -> Any:
-    """As JSON would say it. Variables that are not given are None, or missing from the object they stand in."""
-    if isinstance(node, VariableNode):
-        return variables.get(node.name.value)
-    return value_from_ast_untyped(node, dict(variables))
