@@ -18,7 +18,7 @@ import orjson
 
 SIGNATURE = "waybill-signature"
 
-_MOST_WAITING = 100
+_MOST_WAITING = 1_000  # which may come at once
 _LAST_SECONDS = 5.0  # for what is left at the end
 _PAUSES_SECONDS = (1, 5, 30)  # between the tries to say one
 

@@ -9,7 +9,7 @@ variables is left open and filled in by each request, once per definition, howev
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from graphql import (
     ArgumentNode,
@@ -26,17 +26,17 @@ from graphql import (
     GraphQLObjectType,
     GraphQLSchema,
     InlineFragmentNode,
-    ListValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
     ValueNode,
-    VariableNode,
     get_named_type,
     get_nullable_type,
     value_from_ast_untyped,
 )
 
+from graph import filter_cost, introspection
 from graph.entries import Entries, entries
+from graph.literals import Variables, has_variable, plain
 
 # In tenths of a point.
 POINT = 10
@@ -47,14 +47,14 @@ _FIELDS = {
     ("File", "access"): URL,
     ("Upload", "url"): URL,
     ("Mutation", "deleteBatch"): 10 * POINT,  # which takes all objects with it
+    ("Query", "dataKeys"): 10 * POINT,
+    ("Query", "dataValues"): 10 * POINT,
 }
 _TOTAL = 10 * POINT  # linear in the matches: as long as 70,000 of them take
-_NODES = {"DataKey": POINT, "DataValue": POINT}  # each is counted, up to 10,000
+_NODES = {"DataKey": 10 * POINT, "DataValue": 10 * POINT}  # each is counted, up to 10,000
 _ENTRIES = {"completeUploads": POINT}  # S3 is asked about each
 
 _MANY = 1_000_000_000  # where sums and products stop: nested fragments can make them hundreds of digits long
-
-Variables: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class _Page:
     sizes: PageSizes
 
     def of(self, variables: Variables) -> int:
-        numbers = [number for node in self.given if (number := _number(_plain(node, variables))) is not None]
+        numbers = [number for node in self.given if (number := _number(plain(node, variables))) is not None]
         return min(max(numbers, default=self.sizes.usual), self.sizes.most)
 
 
@@ -85,6 +85,16 @@ def _number(value: object) -> int | None:
     return int(min(max(value, 0), _MANY)) if isinstance(value, int | float) else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """What a list is filtered by, where variables say some of it; counts units instead of nodes."""
+
+    where: ValueNode
+
+    def units(self, variables: Variables) -> int:
+        return filter_cost.units(plain(self.where, variables))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Given:
     """What a mutation is given."""
@@ -92,7 +102,7 @@ class _Given:
     arguments: tuple[tuple[ValueNode, GraphQLInputType], ...]
 
     def counted(self, variables: Variables) -> Entries:
-        counts = [entries(_plain(node, variables), type_) for node, type_ in self.arguments]
+        counts = [entries(plain(node, variables), type_) for node, type_ in self.arguments]
         return Entries(sum(one.all for one in counts), max((one.longest for one in counts), default=0))
 
 
@@ -101,7 +111,7 @@ class _Level:
     """What is counted equally often: as often as the level around it, times ``size``."""
 
     around: int
-    size: int | _Page | _Given | None  # None: the longest list that a mutation of the operation is given
+    size: int | _Page | _Filter | _Given | None  # None: the longest list that a mutation of the operation is given
     units: int = 0
 
 
@@ -141,6 +151,8 @@ class _Definition:
                 count = min(sent.longest * around, _MANY)
             elif isinstance(size, _Given):
                 count = min(sent.given[size].all * around, _MANY)
+            elif isinstance(size, _Filter):
+                count = min(size.units(sent.variables) * around, _MANY)
             else:
                 count = min((size if isinstance(size, int) else size.of(sent.variables)) * around, most)
             times.append(count)
@@ -252,7 +264,7 @@ class _Walk:
                     stack.append(
                         (selection.selection_set, self.type(condition.name.value) if condition else type_, level)
                     )
-                elif isinstance(selection, FieldNode) and not selection.name.value.startswith("__"):
+                elif isinstance(selection, FieldNode):
                     inside = self._field(found, selection, type_, level)
                     if selection.selection_set:
                         definition = self._definition_of(type_, selection.name.value)
@@ -260,6 +272,8 @@ class _Walk:
         return found
 
     def _definition_of(self, type_: GraphQLNamedType, name: str) -> GraphQLField:
+        if name in introspection.META:
+            return introspection.META[name]
         assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)  # noqa: S101 - the document was validated
         definition: GraphQLField = type_.fields[name]
         return definition
@@ -267,6 +281,10 @@ class _Walk:
     def _field(self, found: _Definition, node: FieldNode, type_: GraphQLNamedType, level: int) -> int:
         """Counts a field; the level of what is selected below it."""
         name = node.name.value
+        if introspection.is_introspection(type_, name):
+            if name != "__typename":
+                found.levels[level].units += introspection.units(node, self._definition_of(type_, name))
+            return level
         definition = self._definition_of(type_, name)
         found.levels[level].units += _FIELDS.get((type_.name, name), 0)
         in_list = type_.name.endswith(("Connection", "Edge"))
@@ -279,6 +297,8 @@ class _Walk:
             found.given.append(given)
             found.levels.append(_Level(level, given, _ENTRIES.get(name, 0) + ROW))
             return level
+        if "where" in arguments:
+            _count_filter(found, level, arguments["where"].value)
         result = get_named_type(definition.type)
         if (size := _size(arguments, definition.args, self.sizes)) is not None:
             found.levels.append(_Level(level, size, _NODES.get(result.name, ROW)))
@@ -303,6 +323,14 @@ def _count_total(found: _Definition, level: int) -> None:
         found.of_list += _TOTAL
 
 
+def _count_filter(found: _Definition, level: int, where: ValueNode) -> None:
+    """As often as there are lists of it, of which the level is around."""
+    if has_variable(where):
+        found.levels.append(_Level(level, _Filter(where), 1))
+    else:
+        found.levels[level].units += filter_cost.units(plain(where, {}))
+
+
 def _is_node(type_: GraphQLNamedType) -> bool:
     if isinstance(type_, GraphQLObjectType):
         return any(interface.name == "Node" for interface in type_.interfaces)
@@ -319,21 +347,10 @@ def _size(
     if not nodes:
         return sizes.usual
     page = _Page(nodes, sizes)
-    return page if any(map(_has_variable, nodes)) else page.of({})
+    return page if any(map(has_variable, nodes)) else page.of({})
 
 
 def _listed(
     given: Mapping[str, ArgumentNode], possible: Mapping[str, GraphQLArgument]
 ) -> Iterator[tuple[ValueNode, GraphQLInputType]]:
     return ((one.value, possible[name].type) for name, one in given.items())
-
-
-def _has_variable(node: ValueNode) -> bool:
-    return isinstance(node, VariableNode) or (isinstance(node, ListValueNode) and any(map(_has_variable, node.values)))
-
-
-def _plain(node: ValueNode, variables: Variables) -> Any:
-    """As JSON would say it. Variables that are not given are None, or missing from the object they stand in."""
-    if isinstance(node, VariableNode):
-        return variables.get(node.name.value)
-    return value_from_ast_untyped(node, dict(variables))

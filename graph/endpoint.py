@@ -45,6 +45,8 @@ from models.trace import RequestTrace, current
 
 _LARGE_BYTES = 64 * 1024  # above it, coercing the variables, or counting them, can take more than a few milliseconds
 _LONGEST_LOGGED_NAME = 100
+_ENTRANCE = 1  # point, before anything is read of what may be no operation; a part of the operation's price
+_BYTES_A_POINT = 100_000  # of a body, beside the operation's price
 _HEADERS = {
     media_type: [(b"content-type", f"{media_type}; charset=utf-8".encode()), (b"cache-control", b"no-store")]
     for media_type in (JSON, GRAPHQL_RESPONSE)
@@ -61,10 +63,10 @@ class GraphQLEndpoint:
     """An ASGI application.
 
     ``authenticate`` is given the Authorization header and where the request comes from, before anything else of it is
-    looked at, and raises Unauthenticated or RateLimited; ``reserve`` is asked to spend an operation's points before it
-    runs; ``make_context`` makes ``info.context`` from the caller; ``record`` writes down what the context has noted,
-    before a mutation is kept and before an answer is given; ``page`` answers browsers that open the address, and needs
-    no credential.
+    looked at, and raises Unauthenticated or RateLimited; ``reserve`` is asked to spend a request's points,
+    all of them and those that are spent already, before the work is done that they are for; ``make_context`` makes
+    ``info.context`` from the caller; ``record`` writes down what the context has noted, before a mutation is kept and
+    before an answer is given; ``page`` answers browsers that open the address, and needs no credential.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class GraphQLEndpoint:
         request_timeout_seconds: float,
         max_body_bytes: int,
         authenticate: Callable[[Attempt], Awaitable[Caller]],
-        reserve: Callable[[Caller, int], Awaitable[Reservation]],
+        reserve: Callable[[Caller, int, int], Awaitable[Reservation]],
         make_context: Callable[[Caller], Any],
         record: Callable[[Any], Awaitable[None]],
         page: Callable[[requests.Request], Response],
@@ -132,12 +134,14 @@ class GraphQLEndpoint:
             raise bad_request(f"{request.method} is not a method of GraphQL: use POST.", 405, allow="GET, POST")
         caller = await self._authenticate(_attempt(request))
         trace.key_id = caller.key_id
+        await self._spend(_ENTRANCE, caller, trace)
         if request.method == "GET":
             deadline.listen(request.receive)
             parameters = transport.from_query_string(request.scope["query_string"])
             return await self._answer(parameters, request.method, caller, trace)
         request.check_content()
         length = request.length(self._max_body_bytes)
+        await self._spend(length // _BYTES_A_POINT, caller, trace)
         async with self._room.taken(caller.tenant_id, length):
             body = await request.body(length)
             deadline.listen(request.receive)
@@ -146,7 +150,7 @@ class GraphQLEndpoint:
     async def _answer(self, parameters: Parameters, method: str, caller: Caller, trace: RequestTrace) -> bytes:
         trace.operation_name = parameters.operation_name and parameters.operation_name[:_LONGEST_LOGGED_NAME]
         document = await self._documents.read(parameters.query)
-        await self._spend(await _points(document, parameters), caller, trace)
+        await self._spend(await _points(document, parameters) - _ENTRANCE, caller, trace)
         if document.errors:
             raise RequestError(document.errors)
         operation = document.operation(parameters.operation_name)
@@ -162,11 +166,14 @@ class GraphQLEndpoint:
         answer["extensions"] = {"cost": trace.cost}
         return orjson.dumps(answer)
 
-    async def _spend(self, points: int, caller: Caller, trace: RequestTrace) -> None:
-        """Raises RateLimited, or TooComplex for what could never be spent."""
-        reservation = await self._reserve(caller, points)
+    async def _spend(self, more: int, caller: Caller, trace: RequestTrace) -> None:
+        """Beside what the request has spent. Raises RateLimited, or TooComplex for what could never be spent."""
+        if more == 0:
+            return
+        spent: Any = trace.cost["requested"] if trace.cost else 0
+        reservation = await self._reserve(caller, spent + more, spent)
         trace.cost = {
-            "requested": points,
+            "requested": spent + more,
             "remaining": reservation.remaining,
             "resetAt": format_datetime(reservation.reset_at),
         }

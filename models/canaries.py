@@ -1,5 +1,6 @@
 """Canary keys: made to be found by somebody who looks where he should not. They open nothing and tell of their use."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from tortoise import fields
@@ -47,23 +48,34 @@ class CanaryAlert(Model):
         indexes = (Index(fields=("canary_id", "id"), name="canary_alerts_canary"),)
 
 
-async def add_alert(public_id: str, seen_at: datetime, address: str, agent: str, path: str) -> Row | None:
-    """The key's ``note``, and whether the alert is ``kept``: a key has at most MOST_ALERTS. Texts are ``storable``."""
+async def add_alerts(seen: Sequence[tuple[str, datetime, str, str, str]]) -> dict[str, str]:
+    """Public id, moment, address, agent and path of each, in that order; texts are ``storable``. A key has at most
+    MOST_ALERTS, of which the first are kept. The notes by public id.
+    """
     rows = await database.fetch(
         f"""
-        WITH canary AS (SELECT id, note FROM canary_keys WHERE public_id = $1),
+        WITH seen AS (
+            SELECT canary.id AS canary_id, canary.note, seen.*,
+                row_number() OVER (PARTITION BY canary.id ORDER BY nth) AS place
+            FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY
+                AS seen (public_id, seen_at, address, agent, path, nth)
+            JOIN canary_keys canary ON canary.public_id = seen.public_id
+        ),
+        kept AS (
+            SELECT canary_id, (SELECT count(*) FROM (SELECT FROM canary_alerts a WHERE a.canary_id = one.canary_id
+                               LIMIT {MOST_ALERTS}) AS a) AS alerts
+            FROM (SELECT DISTINCT canary_id FROM seen) AS one
+        ),
         added AS (
             INSERT INTO canary_alerts (canary_id, seen_at, address, agent, path)
-            SELECT id, $2, $3, $4, $5 FROM canary
-            WHERE (SELECT count(*) FROM (SELECT FROM canary_alerts a WHERE a.canary_id = canary.id
-                   LIMIT {MOST_ALERTS}) AS a) < {MOST_ALERTS}
-            RETURNING id
+            SELECT canary_id, seen_at, address, agent, path FROM seen JOIN kept USING (canary_id)
+            WHERE alerts + place <= {MOST_ALERTS} ORDER BY nth
         )
-        SELECT note, EXISTS (SELECT FROM added) AS kept FROM canary
+        SELECT DISTINCT public_id, note FROM seen
         """,
-        *(public_id, seen_at, address, agent, path),
+        *map(list, zip(*seen, strict=True)),
     )
-    return rows[0] if rows else None
+    return {row["public_id"]: row["note"] for row in rows}
 
 
 def storable(text: str) -> str:

@@ -20,7 +20,7 @@ from graph.endpoint import GraphQLEndpoint
 from graph.limits import AnswerLimits, QueryLimits
 from graph.schema import schema
 from models import database
-from models.errors import Unauthenticated
+from models.errors import Forbidden, NotFound, Unauthenticated
 from models.trace import current
 from storage.client import Config, connected
 from storage.signing import Credentials
@@ -72,12 +72,12 @@ def create_app(
     async def authenticate(attempt: Attempt) -> Caller:
         try:
             return await authenticator(attempt)
-        except Unauthenticated:
+        except (Unauthenticated, Forbidden, NotFound):  # the latter two for the header Waybill-Tenant
             await rates.count_failed_login(attempt.address)
             raise
 
-    async def reserve(caller: Caller, points: int) -> Reservation:
-        return await rates.reserve(caller, points)
+    async def reserve(caller: Caller, points: int, spent: int) -> Reservation:
+        return await rates.reserve(caller, points, spent)
 
     def make_context(caller: Caller) -> Context:
         if (trace := current.get()) is not None:
@@ -160,7 +160,7 @@ def database_config(settings: Settings) -> dict[str, Any]:
 
 def rate_limits(settings: Settings) -> RateLimits:
     return RateLimits(
-        key_points=settings.rate_limit_key_points,
+        user_points=settings.rate_limit_user_points,
         tenant_points=settings.rate_limit_tenant_points,
         failed_logins=settings.rate_limit_failed_logins,
     )

@@ -31,6 +31,11 @@ from tests.statements import AccessLog
 SECRET = "between us and the receiver"
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_LATER_SECONDS", (0, 0.01))
+
+
 async def new_canary(note: str = "") -> str:
     whole, secret = new_secret()
     await CanaryKey.create(public_id=secret.public_id, note=note)
@@ -146,27 +151,57 @@ async def test_alerts_of_one_key_are_bounded(admin: Caller, monkeypatch: pytest.
     assert await CanaryAlert.filter(canary__public_id=public(key)).count() == 3
 
 
-def test_what_waits_is_bounded_and_the_rest_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "_MOST_WAITING", 2)
-    watch = watching.Watch(None)  # whose task does not run
+@pytest.mark.usefixtures("http")
+async def test_alerts_of_one_moment_are_bounded_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canaries, "MOST_ALERTS", 3)
+    one, other = await new_canary("one"), await new_canary("other")
+    seen = [(public(key), datetime.now(UTC), str(nth), "", "") for nth, key in enumerate([one, other, one, one, one])]
+    for _ in range(2):
+        assert await canaries.add_alerts(seen) == {public(one): "one", public(other): "other"}
+    assert [alert.address for alert in await alerts_of(one)] == ["0", "2", "3"]
+    assert [alert.address for alert in await alerts_of(other)] == ["1", "1"]
+
+
+@pytest.mark.usefixtures("http")
+async def test_nothing_is_done_about_a_canary_close_to_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what waits is not lost at the end."""
+    monkeypatch.setattr(watching, "_LATER_SECONDS", (1_000, 1_000))
+    key = await new_canary()
     with logged("access.canaries") as log:
-        for _ in range(5):
-            watch.saw("0" * 16, "", "", "", None)
+        async with watching.watching(None) as watch:
+            for _ in range(3):
+                watch.saw(public(key), "", "", "", None)
+                await asyncio.sleep(0.05)
+            assert log.lines == []
+            assert await CanaryAlert.filter(canary__public_id=public(key)).count() == 0
+    assert [line.levelname for line in log.lines] == ["CRITICAL"] * 3
+    assert await CanaryAlert.filter(canary__public_id=public(key)).count() == 3
+
+
+@pytest.mark.usefixtures("http")
+async def test_what_waits_is_bounded_and_the_number_of_the_rest_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_MOST_WAITING", 2)
+    key = await new_canary()
+    with logged("access.canaries") as log:
+        async with watching.watching(None) as watch:
+            for _ in range(5):
+                watch.saw(public(key), "", "", "", None)
+            assert watch.count == 5
     assert len(log.lines) == 3
-    assert watch.count == 5
+    assert log.lines[-1].__dict__["more"] == 3
 
 
 async def test_alert_is_kept_when_the_database_is_back(admin: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "_PAUSES_SECONDS", (0, 0))
     key, fails = await new_canary(), [ConnectionRefusedError(), TimeoutError()]
-    add = canaries.add_alert
+    add = canaries.add_alerts
 
     async def failing(*arguments: Any) -> Any:
         if fails:
             raise fails.pop()
         return await add(*arguments)
 
-    monkeypatch.setattr(canaries, "add_alert", failing)
+    monkeypatch.setattr(canaries, "add_alerts", failing)
     await post(admin.http, f"Bearer {key}")
     assert len(await alerts_of(key)) == 1
 

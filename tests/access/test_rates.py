@@ -1,8 +1,12 @@
+import dataclasses
+
 import pytest
 
 from access.buckets import Memory
+from access.policy import Caller, Operator
 from access.rates import RateLimits, Rates
 from models.errors import RateLimited
+from tests.graph.tiny import VIEWER
 
 
 async def refused(rates: Rates, address: str) -> bool:
@@ -39,3 +43,17 @@ async def test_refusal_says_when_to_come_back() -> None:
     with pytest.raises(RateLimited, match=r"in \d+ seconds") as caught:
         await rates.count_failed_login("192.0.2.1")
     assert 60 <= int(str(caught.value.extensions["retryAfter"])) <= 120
+
+
+async def test_an_operator_has_one_bucket_whomever_he_acts_as() -> None:
+    rates = Rates(Memory(), RateLimits(user_points=10))
+    stand_ins = [
+        dataclasses.replace(VIEWER, key_id=key, user_id=user, tenant_id=user, operator_id=1)
+        for user, key in enumerate("ab", 10)
+    ]
+    callers: list[Caller] = [Operator("a", 1, "one"), *stand_ins, Operator("c", 2, "two"), VIEWER]
+    assert [(await rates.reserve(caller, 3)).remaining for caller in callers] == [7, 4, 1, 7, 7]
+
+
+def test_a_tenant_has_more_than_any_of_its_users() -> None:
+    assert RateLimits().tenant_points == 10 * RateLimits().user_points

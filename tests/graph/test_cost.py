@@ -48,10 +48,24 @@ UPLOADS = "mutation($f: [ObjectFileInput!]!) { createUploads(input: {files: $f})
 FRAGMENTS = """{ ...Q } fragment Q on Query { objects(first: 100) { ...C } } fragment C on ObjectConnection { ...D }
   fragment D on ObjectConnection { totalCount nodes { batch { id } } }"""
 
+FILTERED = "query($w: ObjectWhere) { objects(first: 10, where: $w) { nodes { id } } }"
+NESTED = """{ batches(first: 100) { nodes { ...F } } }
+  fragment F on Batch { objects(where: {not: {batchId: "b"}}) { totalCount } }"""
+TYPES = "types { fields { args { type { kind ofType { kind ofType { kind } } } } } }"
+GRAPHIQL = get_introspection_query(
+    specified_by_url=True, directive_is_repeatable=True, schema_description=True, input_value_deprecation=True
+)
+
 TABLE: list[tuple[str, dict[str, Any], int]] = [
     ("{ __typename }", {}, 1),
     ("{ viewer { access user { name } tenant { slug } } }", {}, 1),
-    (get_introspection_query(), {}, 1),
+    (get_introspection_query(), {}, 185),
+    (GRAPHIQL, {}, 190),
+    ("{ __schema { __typename queryType { name } } }", {}, 2),
+    ('{ __type(name: "Query") { fields { name args { name } } } }', {}, 18),
+    (f"{{ {' '.join(f'a{n}: __schema {{ {TYPES} }}' for n in range(12))} }}", {}, 12 * 35),
+    ("{ __schema { types { fields { args { a: type { name } b: type { name } } } } } }", {}, 42),
+    ("{ a: __typename b: __typename }", {}, 1),
     ('{ object(objectId: "a") { objectId data { key value } batch { batchId createdBy { name } } } }', {}, 1),
     ("{ objects { nodes { id } } }", {}, 1),
     ("{ objects(first: 100) { nodes { id data { key } file { name } } } }", {}, 10),
@@ -72,8 +86,26 @@ TABLE: list[tuple[str, dict[str, Any], int]] = [
     ("query($n: Int) { objects(first: $n) { nodes { id } } }", {"n": -(10**30)}, 1),
     ("query($n: Int) { objects(first: $n) { nodes { id } } }", {"n": {"what": ["is", "this"]}}, 1),
     ("query($i: [ID!]!) { nodes(ids: $i) { id } }", {"i": ["x"] * 100}, 10),
-    ("{ dataKeys { key } }", {}, 10),
-    ('{ dataValues(key: "k", first: 100) { value count } }', {}, 100),
+    ("{ dataKeys { key } }", {}, 110),
+    ("{ dataKeys(first: 1) { key } }", {}, 20),
+    ('{ dataValues(key: "k", first: 100) { value count } }', {}, 1_010),
+    ('{ objects(first: 10, where: {batchId: "b"}) { nodes { id } } }', {}, 1 + 1),
+    ('{ objects(where: {fileState: COMPLETE, data: [{key: "a"}, {key: "b"}]}) { nodes { id } } }', {}, 1 + 3),
+    ('{ objects(first: 10, where: {data: {key: "a", value: {eq: "b"}}}) { nodes { id } } }', {}, 1 + 1),
+    ('{ objects(first: 10, where: {data: {key: "a", value: {in: ["b"]}}, batchId: null}) { nodes { id } } }', {}, 3),
+    ('{ objects(first: 10, where: {data: [{value: {eq: "b"}}]}) { nodes { id } } }', {}, 1 + 50),
+    ('{ objects(first: 10, where: {data: [{key: "a", value: {startsWith: "b"}}]}) { nodes { id } } }', {}, 1 + 50),
+    ('{ objects(first: 10, where: {data: [{key: "a", value: {gt: 1}}]}) { nodes { id } } }', {}, 1 + 50),
+    ('{ objects(first: 10, where: {or: [{batchId: "a"}, {batchId: "b"}, {}]}) { nodes { id } } }', {}, 1 + 1 + 3),
+    ('{ objects(first: 10, where: {not: {batchId: "a"}}) { nodes { id } } }', {}, 1 + 1 + 50),
+    (FILTERED, {"w": {"not": {"or": [{"data": [{"key": f"z{n}"}]} for n in range(40)]}}}, 1 + 2 + 40 * 50),
+    (FILTERED, {"w": {"objectIds": ["x"] * 1_000}}, 1 + 1 + 100),
+    (FILTERED, {}, 1),
+    ('query($k: String) { objects(where: {not: {data: [{key: $k}]}}) { nodes { id } } }', {"k": "a"}, 1 + 1 + 50),
+    ("query($w: BatchWhere) { batches(where: $w) { nodes { id } } }", {"w": {"data": [{"key": "a"}]}}, 1 + 1),
+    ("query($w: AuditWhere) { auditLog(where: $w) { nodes { id } } }", {"w": {"objectId": "a"}}, 1 + 1),
+    ('{ batches(first: 100) { nodes { objects(first: 1, where: {batchId: "b"}) { nodes { id } } } } }', {}, 120),
+    (NESTED, {}, 10 + 100 * (1 + 1 + 50 + 10)),
     (CREATE, {"o": objects(1)}, 2),
     (CREATE, {"o": objects(1_000)}, 102),
     (CREATE, {"o": objects(1_000, pairs=5)}, 602),
@@ -115,7 +147,10 @@ def test_cost_never_falls_with_the_page_size_and_is_never_below_1(size: int, mor
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["objects", "data", "batchId", "file"]), inner),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.sampled_from(["objects", "data", "batchId", "file", "not", "or", "value", "in"]), inner)
+    ),
 )
 
 
@@ -126,6 +161,7 @@ def test_any_variables_have_a_cost(value: Any) -> None:
         (CREATE, "o"),
         (COMPLETE, "i"),
         ("query($n: Int) { dataKeys(first: $n) { key } }", "n"),
+        (FILTERED, "w"),
     ):
         assert points(document, **{name: value}) >= 1
 

@@ -31,6 +31,10 @@ async def ask(url: str, key: str | None, **headers: str) -> httpx.Response:
         return await client.post(f"{url}/graphql", json=QUERY, headers=given)
 
 
+def requested(answer: httpx.Response) -> int:
+    return int(answer.json()["extensions"]["cost"]["requested"])
+
+
 def remaining(answer: httpx.Response) -> int:
     return int(answer.json()["extensions"]["cost"]["remaining"])
 
@@ -39,7 +43,7 @@ def remaining(answer: httpx.Response) -> int:
 def limited(database_url: str) -> Iterator[str]:
     with served(
         database_url,
-        WAYBILL_RATE_LIMIT_KEY_POINTS="100",
+        WAYBILL_RATE_LIMIT_USER_POINTS="100",
         WAYBILL_RATE_LIMIT_TENANT_POINTS="150",
         WAYBILL_RATE_LIMIT_FAILED_LOGINS="12",
         WAYBILL_TRUSTED_PROXIES="127.0.0.0/8",
@@ -47,7 +51,7 @@ def limited(database_url: str) -> Iterator[str]:
         yield url
 
 
-async def test_points_of_key_and_tenant_are_the_settings(limited: str, admin: Caller, new_caller: NewCaller) -> None:
+async def test_points_of_user_and_tenant_are_the_settings(limited: str, admin: Caller, new_caller: NewCaller) -> None:
     colleague = await new_caller(admin.tenant)
     answers = [await ask(limited, f"Bearer {caller.key}") for caller in [admin] * 21 + [colleague] * 11]
     assert [remaining(answer) for answer in answers] == [*range(95, -1, -5), 0, *range(45, -1, -5), 0]
@@ -79,6 +83,15 @@ async def test_failed_logins_are_limited_by_address_and_good_keys_are_not(limite
     assert (await ask(limited, None, **{"X-Forwarded-For": "192.0.2.2"})).status_code == 401
 
 
+async def test_keys_for_tenants_that_they_do_not_open_are_failed_logins(limited: str, admin: Caller) -> None:
+    headers = {"X-Forwarded-For": "192.0.2.3", "Waybill-Tenant": "another"}
+    answers = [await ask(limited, f"Bearer {admin.key}", **headers) for _ in range(13)]
+    codes = [answer.json()["errors"][0]["extensions"]["code"] for answer in answers]
+    assert codes == ["FORBIDDEN"] * 12 + ["RATE_LIMITED"]
+    assert answers[-1].status_code == 429
+    assert (await ask(limited, f"Bearer {admin.key}", **{"X-Forwarded-For": "192.0.2.3"})).status_code == 200
+
+
 @pytest.fixture(scope="module")
 def without_redis(database_url: str) -> Iterator[str]:
     with served(database_url, WAYBILL_REDIS_URL="unix:///absent/redis.sock") as url:
@@ -97,11 +110,12 @@ async def test_nobody_is_believed_about_his_address_who_is_no_proxy(without_redi
 async def test_processes_with_one_redis_count_together(
     database_url: str, admin: Caller, redis_server: RedisServer
 ) -> None:
-    environment = {"WAYBILL_REDIS_URL": redis_server.url, "WAYBILL_RATE_LIMIT_KEY_POINTS": "100"}
+    environment = {"WAYBILL_REDIS_URL": redis_server.url, "WAYBILL_RATE_LIMIT_USER_POINTS": "100"}
     with served(database_url, **environment) as one, served(database_url, **environment) as other:
         answers = await asyncio.gather(*(ask(url, f"Bearer {admin.key}") for url in [one, other] * 15))
-        assert Counter(answer.status_code for answer in answers) == {200: 20, 429: 10}
-        assert sorted(remaining(answer) for answer in answers if answer.status_code == 200) == list(range(0, 100, 5))
+        assert {answer.status_code for answer in answers} == {200, 429}
+        # Who was refused has spent a point, unless it was that one that he was refused.
+        assert sum(5 if answer.status_code == 200 else requested(answer) == 5 for answer in answers) <= 100
         for url in [one, other] * 10:
             await ask(url, "Bearer wrong")
         assert [(await ask(url, "Bearer wrong")).status_code for url in (one, other)] == [429, 429]
@@ -118,7 +132,7 @@ async def test_without_redis_each_process_counts_by_itself_and_nobody_waits(
 
     with (
         redis_running() as redis,
-        served(database_url, log=str(log), WAYBILL_REDIS_URL=redis.url, WAYBILL_RATE_LIMIT_KEY_POINTS="1000") as url,
+        served(database_url, log=str(log), WAYBILL_REDIS_URL=redis.url, WAYBILL_RATE_LIMIT_USER_POINTS="1000") as url,
     ):
         assert remaining(await ask(url, f"Bearer {admin.key}")) == 995
         redis.send(how)
@@ -149,7 +163,7 @@ def quick(database_url: str, with_files: dict[str, str]) -> Iterator[str]:
         **os.environ,
         **with_files,
         "WAYBILL_DATABASE_URL": database_url,
-        "WAYBILL_RATE_LIMIT_KEY_POINTS": "700",
+        "WAYBILL_RATE_LIMIT_USER_POINTS": "700",
     }
     command = [sys.executable, "-c", QUICK, "serve", "--port", str(port)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:

@@ -1,0 +1,21 @@
+"""Values as documents write them, before they are coerced."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from graphql import ListValueNode, ObjectValueNode, ValueNode, VariableNode, value_from_ast_untyped
+
+Variables: TypeAlias = Mapping[str, Any]
+
+
+def has_variable(node: ValueNode) -> bool:
+    if isinstance(node, ObjectValueNode):
+        return any(has_variable(one.value) for one in node.fields)
+    return isinstance(node, VariableNode) or (isinstance(node, ListValueNode) and any(map(has_variable, node.values)))
+
+
+def plain(node: ValueNode, variables: Variables) -> Any:
+    """As JSON would say it. Variables that are not given are None, or missing from the object they stand in."""
+    if isinstance(node, VariableNode):
+        return variables.get(node.name.value)
+    return value_from_ast_untyped(node, dict(variables))
