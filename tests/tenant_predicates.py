@@ -31,14 +31,23 @@ def unbound(sql: str, tables: frozenset[str], like_tenant: Container[tuple[str, 
 
     An argument for a column of ``like_tenant``, named with its table, bounds as one for the tenant does.
     """
-    statement = sqlglot.parse_one(sql, dialect="postgres")
-    return list(dict.fromkeys(_Statement(tables, like_tenant).problems(statement, frozenset(), frozenset())))
+    text = sqlglot.parse_one(sql, dialect="postgres")
+    statement = _Statement(tables, like_tenant)
+    found = list(statement.problems(text, frozenset(), frozenset()))
+    return list(dict.fromkeys([*found, *statement.overlooked(text)]))
 
 
 class _Statement:
     def __init__(self, tables: frozenset[str], like_tenant: Container[tuple[str, str]]) -> None:
         self._tables = tables | {TENANTS}
         self._like_tenant = like_tenant
+        self._looked_at: set[int] = set()
+
+    def overlooked(self, text: exp.Expr) -> Iterator[str]:
+        """Mentions at places that nothing here knows, so that nothing passes for not being understood."""
+        for table in text.find_all(exp.Table):
+            if table.name in self._tables and id(table) not in self._looked_at:
+                yield f"{table.name} (not understood)"
 
     def problems(self, query: exp.Expr, outer: frozenset[str], ctes: frozenset[str]) -> Iterator[str]:
         """``outer``: aliases around the query that are bound; ``ctes``: names that are no tables."""
@@ -64,16 +73,15 @@ class _Statement:
             case exp.Select() | exp.Update() | exp.Delete():
                 yield from self._level(query, outer, ctes)
             case exp.Values():
-                yield from self._nested(query, outer, ctes)
-            case _:
-                if next(self._mentions(query, ctes), None):
-                    yield f"{type(query).__name__} is not understood"
+                for nested in _subqueries(query):
+                    yield from self.problems(nested, outer, ctes)
 
     def _insert(self, query: exp.Insert, outer: frozenset[str], ctes: frozenset[str]) -> Iterator[str]:
         into = query.this
         columns = [column.name for column in into.expressions] if isinstance(into, exp.Schema) else []
-        name = into.find(exp.Table).name
-        if name in self._tables - {TENANTS} and "tenant_id" not in columns:
+        table = into.find(exp.Table)
+        self._looked_at.add(id(table))
+        if (name := table.name) in self._tables - {TENANTS} and "tenant_id" not in columns:
             yield name
         yield from self.problems(query.expression, outer, ctes)
 
@@ -105,6 +113,7 @@ class _Statement:
         alias = item.alias_or_name
         level.names.append(alias)
         if isinstance(item, exp.Table) and isinstance(item.this, exp.Identifier):
+            self._looked_at.add(id(item))
             if item.name in ctes:
                 if f"WITH {item.name}" in outer:
                     level.bound.add(alias)
@@ -161,13 +170,6 @@ class _Statement:
         """Whether it reads what is bound: all tables of tenants in it are, or it is a problem by itself."""
         tables = {table.name for table in query.find_all(exp.Table)}
         return bool(tables & (self._tables | ctes))
-
-    def _mentions(self, query: exp.Expr, ctes: frozenset[str]) -> Iterator[str]:
-        return (table.name for table in query.find_all(exp.Table) if table.name in self._tables - ctes)
-
-    def _nested(self, query: exp.Expr, outer: frozenset[str], ctes: frozenset[str]) -> Iterator[str]:
-        for nested in _subqueries(query):
-            yield from self.problems(nested, outer, ctes)
 
 
 def _sources(query: exp.Expr) -> Iterator[exp.Expr]:
