@@ -5,6 +5,7 @@ bound already, or the row is looked up by a key that comes from what is bound (a
 foreign keys see to that). A row of ``tenants`` is bound by its own id or slug.
 """
 
+import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
@@ -31,7 +32,8 @@ def unbound(sql: str, tables: frozenset[str], like_tenant: Container[tuple[str, 
 
     An argument for a column of ``like_tenant``, named with its table, bounds as one for the tenant does.
     """
-    text = sqlglot.parse_one(sql, dialect="postgres")
+    # A space after arguments, for sqlglot takes "$1,$2" for the beginning of a quoted string.
+    text = sqlglot.parse_one(re.sub(r"\$\d+", r"\g<0> ", sql), dialect="postgres")
     statement = _Statement(tables, like_tenant)
     found = list(statement.problems(text, frozenset(), frozenset()))
     return list(dict.fromkeys([*found, *statement.overlooked(text)]))

@@ -45,7 +45,7 @@ BOUND = [
     f"WITH c AS ({OWN}) SELECT FROM c JOIN objects p ON p.id = c.id",
     "SELECT FROM tenants t LEFT JOIN users u ON u.tenant_id = t.id WHERE t.slug = $1",
     f"DELETE FROM objects WHERE id = ANY(ARRAY({OWN} FOR UPDATE))",
-    "INSERT INTO users (tenant_id, name) VALUES ($1, $2)",
+    "INSERT INTO users (tenant_id, name) VALUES ($1,$2)",
 ]
 
 
