@@ -36,6 +36,7 @@ EXEMPT = {
     "waybill.cli.keys.create_api_key.<locals>.work": ("users", "by the tenant's slug, joined"),
     "waybill.cli.people.revoke_user.<locals>.work": ("users", "by the tenant's slug, joined"),
     "waybill.cli.keys.token.<locals>.work": ("users tenants", "a name that several tenants have is refused"),
+    "waybill.cli.keys.token": ("tenants", "those of the users that were found"),
     "waybill.cli.keys._tenant_of": ("api_keys", "by the key's public id, which tells the tenant"),
     "waybill.cli.audit.audit.<locals>.work": ("users", "names of those in entries that were read with their tenant"),
 }
