@@ -58,7 +58,7 @@ async def rotate(
         scope = KeyScope(old["scope"])
         new = await keys.create(old["tenant_id"], old["user_id"], old["name"], scope, old["lifetime"], secret)
         await _record(viewer, Action.KEY_ROTATED, old, newKeyId=secret.public_id)
-        return await keys.end(old["id"], overlap), new, whole
+        return await keys.end(old["tenant_id"], old["id"], overlap), new, whole
 
 
 async def revoke(whose: Whose, public_id: str, viewer: Viewer | None = None) -> Row:
@@ -66,7 +66,7 @@ async def revoke(whose: Whose, public_id: str, viewer: Viewer | None = None) -> 
     async with database.transaction():
         found = await _changeable(whose, public_id, viewer)
         await _record(viewer, Action.KEY_REVOKED, found)
-        return await keys.revoke(found["id"])
+        return await keys.revoke(found["tenant_id"], found["id"])
 
 
 async def _record(viewer: Viewer | None, action: Action, key: Row, **more: str) -> None:

@@ -99,7 +99,9 @@ async def own_levels(viewer: Viewer, things: Sequence[Thing]) -> list[AccessLeve
     """With a credential of any scope: the highest of what the role, the tenant and grants give."""
     if viewer.own_access is AccessLevel.ADMIN or not things:
         return [viewer.own_access] * len(things)
-    return [viewer.own_access.or_higher(level) for level in await grants.levels(viewer.user_id, things)]
+    return [
+        viewer.own_access.or_higher(level) for level in await grants.levels(viewer.tenant_id, viewer.user_id, things)
+    ]
 
 
 def require(viewer: Viewer, level: AccessLevel) -> None:
@@ -122,7 +124,9 @@ def check(viewer: Viewer, own: AccessLevel, level: AccessLevel) -> None:
 
 async def sees_people(viewer: Viewer) -> bool:
     """Whether all users of the tenant exist for the viewer: not for those who can neither see nor grant anything."""
-    return viewer.access.includes(AccessLevel.VIEW) or await grants.has_any(viewer.user_id, AccessLevel.ADMIN)
+    return viewer.access.includes(AccessLevel.VIEW) or await grants.has_any(
+        viewer.tenant_id, viewer.user_id, AccessLevel.ADMIN
+    )
 
 
 def listed_grants(viewer: Viewer, level: AccessLevel) -> int | None:

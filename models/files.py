@@ -65,7 +65,7 @@ async def announce(tenant_id: int, files: Sequence[tuple[int, NewFile]]) -> list
     """
     async with database.transaction():
         call = await Call.begin()
-        complete = await _give_way({object_pk for object_pk, _ in files})
+        complete = await _give_way(tenant_id, {object_pk for object_pk, _ in files})
         return await copy(call, tenant_id, files, complete)
 
 
@@ -94,19 +94,20 @@ async def copy(
     return rows
 
 
-async def _give_way(objects: set[int]) -> set[int]:
+async def _give_way(tenant_id: int, objects: set[int]) -> set[int]:
     """Locks the objects and returns those that have a complete file."""
-    locked = await database.fetch(
-        "SELECT FROM objects WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE", list(objects)
-    )
+    locked = await database.fetch(_LOCKED, tenant_id, list(objects))
     if len(locked) < len(objects):
         raise NotFound("An object has just been deleted.")
-    of_them = "object_pk = ANY($1::bigint[]) AND is_current"
+    of_them = "tenant_id = $1 AND object_pk = ANY($2::bigint[]) AND is_current"
     await database.execute(
-        f"UPDATE uploads SET is_current = false WHERE {of_them} AND state <> 'COMPLETE'", list(objects)
+        f"UPDATE uploads SET is_current = false WHERE {of_them} AND state <> 'COMPLETE'", tenant_id, list(objects)
     )
-    rows = await database.fetch(f"SELECT object_pk FROM uploads WHERE {of_them}", list(objects))
+    rows = await database.fetch(f"SELECT object_pk FROM uploads WHERE {of_them}", tenant_id, list(objects))
     return {row["object_pk"] for row in rows}
+
+
+_LOCKED = "SELECT FROM objects WHERE tenant_id = $1 AND id = ANY($2::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
 
 async def find(scope: Scope, uploads: Iterable[int]) -> list[Row]:
@@ -135,24 +136,25 @@ async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = (
         keys = [*right, *unread]
         found = await database.fetch(f"SELECT DISTINCT object_pk FROM uploads WHERE {mine}", tenant_id, keys)
         objects = [row["object_pk"] for row in found]
-        await database.fetch("SELECT FROM objects WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE", objects)
+        await database.fetch(_LOCKED, tenant_id, objects)
         able = await database.fetch(
             # Locked, so that none of them is given up, and its bytes with it, before it is complete.
-            "SELECT id, object_pk, state FROM uploads WHERE object_pk = ANY($1::bigint[]) AND (is_current AND state ="
-            " 'COMPLETE' OR id = ANY($2::bigint[]) AND state IN ('PENDING', 'VERIFYING')) ORDER BY id FOR UPDATE",
-            *(objects, list(right)),
+            "SELECT id, object_pk, state FROM uploads WHERE tenant_id = $1 AND object_pk = ANY($2::bigint[])"
+            " AND (is_current AND state = 'COMPLETE' OR id = ANY($3::bigint[]) AND state IN ('PENDING', 'VERIFYING'))"
+            " ORDER BY id FOR UPDATE",
+            *(tenant_id, objects, list(right)),
         )
         newest = {row["object_pk"]: row["id"] for row in able}  # in the order of the keys
         new = [row["id"] for row in able if newest[row["object_pk"]] == row["id"] and row["state"] != "COMPLETE"]
         await database.execute(
-            "UPDATE uploads SET is_current = false WHERE is_current AND object_pk = ANY("
-            "ARRAY(SELECT object_pk FROM uploads WHERE id = ANY($1::bigint[])))",
-            new,
+            "UPDATE uploads SET is_current = false WHERE tenant_id = $1 AND is_current"
+            f" AND object_pk = ANY(ARRAY(SELECT object_pk FROM uploads WHERE {mine}))",
+            *(tenant_id, new),
         )
         await database.execute(
             "UPDATE uploads SET state = 'COMPLETE', is_current = true,"
-            " completed_at = date_trunc('milliseconds', now()) WHERE id = ANY($1::bigint[])",
-            new,
+            f" completed_at = date_trunc('milliseconds', now()) WHERE {mine}",
+            *(tenant_id, new),
         )
         await _end([row["id"] for row in able if newest[row["object_pk"]] != row["id"]], "REPLACED")
         await database.execute(

@@ -58,21 +58,27 @@ def thing_of(row: Row) -> Thing:
     return Thing(row["batch_pk"], row["id"])
 
 
-async def levels(user_id: int, things: Sequence[Thing]) -> list[AccessLevel]:
+# What is looked up by the user is of the tenant, too; as an expression, so that no index of the tenant's is tempting.
+_OF_USER = "tenant_id + 0 = $1 AND user_id = $2"
+
+
+async def levels(tenant_id: int, user_id: int, things: Sequence[Thing]) -> list[AccessLevel]:
     """The highest that grants give the user to each; NONE where there is none."""
     rows = await database.fetch(
-        "SELECT (SELECT level FROM grants WHERE user_id = $1 AND batch_pk = k.batch_pk AND object_pk IS NULL) AS batch,"
-        " (SELECT level FROM grants WHERE user_id = $1 AND object_pk = k.object_pk) AS object"
-        " FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS k (batch_pk, object_pk, place) ORDER BY place",
-        *(user_id, [thing.batch_pk for thing in things], [thing.object_pk for thing in things]),
+        f"SELECT (SELECT level FROM grants WHERE {_OF_USER} AND batch_pk = k.batch_pk AND object_pk IS NULL) AS batch,"
+        f" (SELECT level FROM grants WHERE {_OF_USER} AND object_pk = k.object_pk) AS object"
+        " FROM unnest($3::bigint[], $4::bigint[]) WITH ORDINALITY AS k (batch_pk, object_pk, place) ORDER BY place",
+        *(tenant_id, user_id, [thing.batch_pk for thing in things], [thing.object_pk for thing in things]),
     )
     return [AccessLevel(row["batch"] or "NONE").or_higher(AccessLevel(row["object"] or "NONE")) for row in rows]
 
 
-async def has_any(user_id: int, level: AccessLevel) -> bool:
+async def has_any(tenant_id: int, user_id: int, level: AccessLevel) -> bool:
     """Whether the user has exactly this level somewhere."""
     return bool(
-        await database.fetch("SELECT FROM grants WHERE user_id = $1 AND level = $2 LIMIT 1", user_id, level.value)
+        await database.fetch(
+            f"SELECT FROM grants WHERE {_OF_USER} AND level = $3 LIMIT 1", tenant_id, user_id, level.value
+        )
     )
 
 
@@ -95,20 +101,20 @@ async def give(tenant_id: int, user_id: int, thing: Thing, level: AccessLevel, b
         return row
 
 
-async def take(user_id: int, thing: Thing) -> Row | None:
+async def take(tenant_id: int, user_id: int, thing: Thing) -> Row | None:
     """Ends the grant of the user to the thing and returns its ``id`` and ``level``; None where there was none."""
     async with database.transaction():
         rows = await database.fetch(
-            "DELETE FROM grants WHERE user_id = $1 AND batch_pk = $2 AND object_pk IS NOT DISTINCT FROM $3"
+            f"DELETE FROM grants WHERE {_OF_USER} AND batch_pk = $3 AND object_pk IS NOT DISTINCT FROM $4"
             " RETURNING id, level",
-            *(user_id, thing.batch_pk, thing.object_pk),
+            *(tenant_id, user_id, thing.batch_pk, thing.object_pk),
         )
         return rows[0] if rows else None
 
 
 async def give_creator(tenant_id: int, user_id: int, batch_pk: int, objects: Sequence[int]) -> None:
     """ADMIN to the objects (primary keys) for whoever made them in the batch, unless the batch gives that."""
-    [level] = await levels(user_id, [Thing(batch_pk)])
+    [level] = await levels(tenant_id, user_id, [Thing(batch_pk)])
     if level is not AccessLevel.ADMIN:
         columns = ("tenant_id", "user_id", "batch_pk", "object_pk", "level", "granted_by_id", "created_at")
         [row] = await database.fetch("SELECT now() AS now")

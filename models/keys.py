@@ -113,19 +113,21 @@ async def create(
     return row
 
 
-async def end(key: int, after: timedelta) -> Row:
+async def end(tenant_id: int, key: int, after: timedelta) -> Row:
     """Works for so much longer, and no longer than it would have anyway."""
     [row] = await database.fetch(
-        "UPDATE api_keys SET expires_at = least(expires_at, now() + $2::interval), rotated_at = now() WHERE id = $1"
-        f" RETURNING {_COLUMNS}",
-        *(key, after),
+        "UPDATE api_keys SET expires_at = least(expires_at, now() + $3::interval), rotated_at = now()"
+        f" WHERE tenant_id = $1 AND id = $2 RETURNING {_COLUMNS}",
+        *(tenant_id, key, after),
     )
     return row
 
 
-async def revoke(key: int) -> Row:
+async def revoke(tenant_id: int, key: int) -> Row:
     """Revoking twice keeps the first time."""
     [row] = await database.fetch(
-        f"UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING {_COLUMNS}", key
+        "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())"
+        f" WHERE tenant_id = $1 AND id = $2 RETURNING {_COLUMNS}",
+        *(tenant_id, key),
     )
     return row

@@ -291,9 +291,12 @@ USAGE = (
 )
 
 
-async def usage(tenant_id: int | None = None) -> Sequence[Row]:
-    """What a tenant is and uses: its columns with ``used_bytes``, ``reserved_bytes`` and ``used_objects``.
+async def usage(tenant_id: int) -> Row:
+    """What a tenant is and uses: its columns with ``used_bytes``, ``reserved_bytes`` and ``used_objects``."""
+    [row] = await database.fetch(f"SELECT {USAGE} WHERE t.id = $1", tenant_id)
+    return row
 
-    All tenants, in the order of their slugs, if none is given.
-    """
-    return await database.fetch(f"SELECT {USAGE} WHERE $1::bigint IS NULL OR t.id = $1 ORDER BY t.slug", tenant_id)
+
+async def usage_of_all() -> Sequence[Row]:
+    """The same of all tenants, in the order of their slugs."""
+    return await database.fetch(f"SELECT {USAGE} ORDER BY t.slug")

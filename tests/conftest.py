@@ -30,6 +30,8 @@ from waybill import postgres, seaweedfs
 from waybill.app import create_app
 from waybill.settings import Settings
 
+pytest_plugins = ("tests.wall",)
+
 TEMPLATE = "waybill"
 BUCKETS = ["waybill-one", "waybill-two"]
 ORIGIN = "https://app.example"

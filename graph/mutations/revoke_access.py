@@ -32,7 +32,7 @@ class RevokeAccess:
         thing, row = await thing_named(context, input.batch_id, input.object_id)
         await require_on(context.viewer, AccessLevel.ADMIN, [thing])
         type_name, user_id = parse_global_id(input.user_id)
-        grant = await grants.take(user_id, thing) if type_name == "User" else None
+        grant = await grants.take(context.viewer.tenant_id, user_id, thing) if type_name == "User" else None
         if grant is None:
             raise NotFound("There is no such grant: the user may have access by another one, the role or the tenant.")
         user = await context.users.load(user_id)  # who may grant sees everybody

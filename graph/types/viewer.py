@@ -41,7 +41,7 @@ class Tenant:
 
     @strawberry.field(description="What it uses of its quotas.")
     async def usage(self) -> Usage:
-        [row] = await people.usage(self.pk)
+        row = await people.usage(self.pk)
         return Usage.of(row)
 
     @strawberry.field(description="The API keys of all its users, newest first. This needs ADMIN access.")

@@ -105,7 +105,7 @@ SQL = [
     CREATE FUNCTION usage_objects_clear() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
     BEGIN
         UPDATE tenants SET used_objects = 0 WHERE used_objects > 0;
-        TRUNCATE usage_changes;
+        UPDATE usage_changes SET objects = 0;
         RETURN NULL;
     END $$;
     CREATE FUNCTION usage_uploads_clear() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$

@@ -59,7 +59,7 @@ async def new_tenant(**quotas: int) -> tuple[Tenant, User]:
 
 
 async def counted() -> list[tuple[Any, ...]]:
-    return [tuple(row[name] for name in FIGURES) for row in await people.usage()]
+    return [tuple(row[name] for name in FIGURES) for row in await people.usage_of_all()]
 
 
 async def true() -> list[tuple[Any, ...]]:
@@ -181,7 +181,7 @@ async def test_counts_are_the_truth_whatever_happens_at_once_and_no_quota_is_exc
     for _ in range(8):
         await asyncio.gather(*(live(life) for life in lives))
         assert await counted() == await true()
-        for row in await people.usage():
+        for row in await people.usage_of_all():
             if row["quota_bytes"] is not None:
                 assert row["used_bytes"] + row["reserved_bytes"] <= row["quota_bytes"]
                 assert row["used_objects"] <= row["quota_objects"]

@@ -62,7 +62,7 @@ def list_tenants(data_dir: Path) -> None:
             *(f"{row['used_objects']:,}", in_words(row["quota_objects"])),
             *(row["created_at"], row["revoked_at"]),
         )
-        for row in run(data_dir, people.usage)
+        for row in run(data_dir, people.usage_of_all)
     ]
     show(("tenant", "members may", "bytes", "reserved", "of", "objects", "of", "made", "revoked"), rows)
 
@@ -85,8 +85,7 @@ def set_quota(data_dir: Path, slug: str, **quotas: Quota | None) -> None:
             async with database.transaction():
                 await Tenant.filter(id=found.id).update(**most)
                 await _record(found.id, Action.QUOTAS_SET, **_quotas(most))
-        [row] = await people.usage(found.id)
-        return row
+        return await people.usage(found.id)
 
     row = run(data_dir, work)
     click.echo(
