@@ -24,6 +24,8 @@ EXEMPT = {
     "models.people.with_oidc_subject": ("users tenants", "authenticates: by the subject, which tells the tenant"),
     "models.files.expire": ("uploads", "the worker's queue, of all tenants"),
     "models.files.unread": ("uploads", "the worker's queue, of all tenants"),
+    "models.files.due": ("deletions", "the worker's queue, of all tenants"),
+    "models.files.deleted": ("deletions", "by primary keys that the worker's queue gave"),
     "models.files.give_up": ("uploads", "by primary keys that the worker's queue gave"),
     "models.files.read_later": ("uploads", "by a primary key that the worker's queue gave"),
     "models.files._end": ("uploads", "by primary keys of rows that the same transaction has locked"),

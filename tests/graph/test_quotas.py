@@ -108,7 +108,8 @@ async def test_bytes_that_s3_does_not_delete_stay_reserved_and_so_do_those_whose
 
     async def slow(self: Storage, bucket: str, keys: Sequence[str]) -> dict[str, str]:
         done = await original(self, bucket, keys)
-        await database.execute("UPDATE deletions SET over_at = now() WHERE over_at > now()")
+        own = "tenant_id = $1 AND over_at > now()"
+        await database.execute(f"UPDATE deletions SET over_at = now() WHERE {own}", admin.tenant.id)
         return done
 
     for delete_many in (slow, refusing):
