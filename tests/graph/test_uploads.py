@@ -26,6 +26,7 @@ from tests.uploads import (
     completed,
     content,
     file_of,
+    forget,
     get,
     put,
     stored,
@@ -154,6 +155,7 @@ async def test_missing_bucket_is_no_missing_file(
     with pytest.raises(StorageUnavailable):
         await work.drain(storage)
     assert await completed(admin, upload) == [("VERIFYING", None)]
+    await forget(admin)
 
 
 async def test_objects_are_filtered_by_the_state_of_their_file(admin: Caller) -> None:

@@ -17,7 +17,7 @@ from models.errors import StorageUnavailable
 from storage.client import Storage, Stored
 from tests.conftest import BUCKETS, Caller
 from tests.models.conftest import until
-from tests.uploads import announced, completed, due_now, final, put, stored
+from tests.uploads import announced, completed, due_now, final, forget, put, stored
 from worker import work
 from worker.deletions import delete_due
 from worker.verification import verify_waiting
@@ -146,7 +146,8 @@ async def test_upload_that_cannot_be_read_keeps_nothing_waiting(admin: Caller, s
     await database.execute(
         "UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE tenant_id = $1", admin.tenant.id
     )
-    await database.execute("UPDATE uploads SET bucket = 'a-missing-one' WHERE name = 'a.txt' AND size_bytes = 3")
+    of_bad = "tenant_id = $1 AND size_bytes = 3"
+    await database.execute(f"UPDATE uploads SET bucket = 'a-missing-one' WHERE {of_bad}", admin.tenant.id)
     original = Storage.head
 
     async def refusing(self: Storage, bucket: str, key: str) -> Stored | None:
@@ -160,6 +161,7 @@ async def test_upload_that_cannot_be_read_keeps_nothing_waiting(admin: Caller, s
     assert await waiting() == {}
     await work.drain(storage)  # it waits for a minute
     assert await completed(admin, bad) == [("VERIFYING", None)]
+    await forget(admin)
 
 
 async def test_each_upload_is_read_by_one_worker(admin: Caller, storage: Storage) -> None:
