@@ -1,18 +1,16 @@
 """Who is at the door: an API key, ``wb_<public id>_<secret>``, or a token, of Waybill's own or of an OIDC issuer.
 
 The whole key is shown once, when it is made; of its secret the SHA-256 is kept. A plain one is right here: the secret
-is 256 random bits, so there is nothing to guess that a slow hash would slow. Nothing is kept in memory of who was let
+has 224 random bits, so there is nothing to guess that a slow hash would slow. Nothing is kept in memory of who was let
 in, so that whatever is revoked is refused from the next request on, in every process.
 """
 
 import hashlib
 import hmac
-import re
-import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
-from access import jwts, tokens
+from access import jwts, key_form, tokens
 from access.canaries import Watch
 from access.oidc import Issuer
 from access.policy import MOST, Caller, Operator, Viewer
@@ -24,7 +22,6 @@ from models.keys import Secret
 from models.pages import Row
 from models.trace import current
 
-_KEY = re.compile(r"wb_([0-9a-f]{16})_([0-9a-f]{64})")
 _NO_SECRET = bytes(32)
 
 
@@ -41,8 +38,9 @@ class Attempt:
 
 def new_secret() -> tuple[str, Secret]:
     """A new key, whole, and what is kept of it."""
-    public_id, secret = secrets.token_hex(8), secrets.token_hex(32)
-    return f"wb_{public_id}_{secret}", Secret(public_id, _sha256(secret))
+    whole = key_form.new()
+    _, public_id, secret = whole.split("_")
+    return whole, Secret(public_id, _sha256(secret))
 
 
 async def create_key(user: User, name: str, scope: KeyScope = KeyScope.ADMIN, lifetime: timedelta | None = None) -> str:
@@ -101,8 +99,8 @@ class Authenticator:
         credential = credential.strip()
         if scheme.lower() != "bearer":
             raise Unauthenticated
-        if (match := _KEY.fullmatch(credential)) is not None:
-            return await self._by_key(match[1], match[2], attempt)
+        if (key := key_form.parts(credential)) is not None:
+            return await self._by_key(*key, attempt)
         return await self._by_token(credential)
 
     async def _by_key(self, public_id: str, secret: str, attempt: Attempt) -> Caller:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from starlette.datastructures import CommaSeparatedStrings, Secret
 
+from access import key_form
 from graph import errors as graph_errors
 from models.errors import WaybillError
 from waybill.cli import COMMANDS
@@ -65,6 +66,11 @@ def test_settings_are_all_in_the_table_with_their_defaults() -> None:
 def test_every_command_is_named() -> None:
     section = README.split("\n### Commands\n")[1].split("\n#")[0]
     assert set(COMMANDS) <= set(re.findall(r"`([a-z]+)`", section))
+
+
+def test_key_that_is_shown_has_the_form_of_a_key() -> None:
+    [key] = re.findall(r"wb_[0-9a-f]{16}_[0-9a-f]+", README)
+    assert key_form.parts(key) is not None
 
 
 def test_folders_of_the_map_are_there() -> None:

@@ -21,6 +21,7 @@ from starlette.datastructures import Secret
 from access import canaries as watching
 from access import webhook
 from access.credentials import create_key, new_secret
+from access.key_form import with_checksum
 from models import ApiKey, CanaryAlert, CanaryKey, canaries, database
 from tests.access.conftest import Door
 from tests.access.test_credentials import QUERY, post, without_request_id
@@ -70,7 +71,7 @@ def logged(name: str) -> Iterator[AccessLog]:
 
 
 async def test_canary_gets_the_401_of_every_refused_key_with_as_many_statements(admin: Caller) -> None:
-    wrong, unknown = admin.key[:-64] + "0" * 64, new_secret()[0]
+    wrong, unknown = with_checksum(admin.key[:-64] + "0" * 56), new_secret()[0]
     over, revoked = await create_key(admin.user, "over"), await create_key(admin.user, "revoked")
     await ApiKey.filter(public_id=public(over)).update(expires_at=datetime.now(UTC))
     await ApiKey.filter(public_id=public(revoked)).update(revoked_at=datetime.now(UTC))
@@ -121,7 +122,7 @@ async def test_who_used_a_canary_is_kept_and_said_loudly(admin: Caller) -> None:
 
 async def test_canary_with_another_secret_tells_too(admin: Caller) -> None:
     key = await new_canary()
-    assert (await post(admin.http, f"Bearer {key[:-64]}{'0' * 64}")).status_code == 401
+    assert (await post(admin.http, f"Bearer {with_checksum(key[:-64] + '0' * 56)}")).status_code == 401
     assert len(await alerts_of(key)) == 1
 
 

@@ -2,17 +2,23 @@
 
 import hashlib
 import hmac
+import re
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import httpx
 import pytest
 
+from access import key_form
 from access.credentials import create_key
+from access.key_form import with_checksum
 from models import ApiKey, Tenant, User, database
 from tests.conftest import Caller, without_cost
+from tests.statements import statements_of
 
 QUERY = {"query": "{ viewer { user { name } } }"}
 
@@ -48,7 +54,8 @@ async def test_every_bad_credential_gets_the_same_401(admin: Caller) -> None:
         f"Basic {admin.key}",
         admin.key,
         f"Bearer wb_{public_id}_{'0' * 64}",
-        f"Bearer wb_{'0' * 16}_{secret}",
+        "Bearer " + with_checksum(f"wb_{public_id}_{'0' * 56}"),
+        "Bearer " + with_checksum(f"wb_{'0' * 16}_{secret[:-8]}"),
         f"Bearer wb_{public_id}_{secret[:-1]}",
         f"Bearer wb_{public_id}_{secret}0",
         f"Bearer wb_{public_id.upper()}_{secret.upper()}",
@@ -58,6 +65,23 @@ async def test_every_bad_credential_gets_the_same_401(admin: Caller) -> None:
         "Bearer wb_\u00e9_\u00e9",
     ):
         assert without_request_id(await post(admin.http, authorization)) == expected, authorization
+
+
+async def test_mistyped_or_cut_off_key_is_refused_like_a_wrong_one_without_the_database(admin: Caller) -> None:
+    expected = without_request_id(await post(admin.http, None))
+    key = admin.key
+    mistyped = [f"{key[:at]}{'0' if key[at] != '0' else '1'}{key[at + 1 :]}" for at in (3, 18, 20, 50, 76, 83)]
+    swapped = next(f"{key[:at]}{key[at + 1]}{key[at]}{key[at + 2 :]}" for at in range(30, 80) if key[at] != key[at + 1])
+    for wrong in (*mistyped, swapped, key[:-1], key[:40], key + "0", f"wb_{key[20:]}"):
+        assert wrong != key
+        answer, statements = await statements_of(partial(post, admin.http, f"Bearer {wrong}"))
+        assert (without_request_id(answer), statements) == (expected, 0), wrong
+
+
+def test_every_new_key_has_the_checksum_that_scanners_look_for() -> None:
+    for key in (key_form.new() for _ in range(100)):
+        assert re.fullmatch(r"wb_[0-9a-f]{16}_[0-9a-f]{64}", key)
+        assert zlib.crc32(key[:-8].encode()) == int(key[-8:], 16)
 
 
 @pytest.mark.parametrize("revoked", ["key", "user", "tenant"])
@@ -110,7 +134,8 @@ async def test_unknown_key_is_compared_like_a_wrong_one(admin: Caller) -> None:
         return counted
 
     with patch("access.credentials.hmac.compare_digest", counting(hmac.compare_digest)):
-        for wrong in (f"wb_{public_id}_{'0' * 64}", f"wb_{'0' * 16}_{'0' * 64}"):
+        for someone in (public_id, "0" * 16):
+            wrong = with_checksum(f"wb_{someone}_{'0' * 56}")
             assert (await post(admin.http, f"Bearer {wrong}")).status_code == 401
     assert compared == [(32, 32)] * 2 * 2  # with what a user's key would have, and what an operator's
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from access.credentials import create_key as create_key_for
 from access.credentials import new_secret
+from access.key_form import with_checksum
 from graph.types.node import global_id
 from models import User, database, operators
 from tests.conftest import Caller, NewCaller, new_database, served
@@ -59,7 +60,7 @@ async def test_operator_makes_suspends_and_resumes_a_tenant(operator: Caller) ->
     assert await operator.execute(SUSPEND, slug=slug) == suspended
     answer = await ada.post("{ viewer { access } }")
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]) == (403, {"code": "TENANT_SUSPENDED"})
-    wrong = replace(ada, key=f"{ada.key[:-64]}{'0' * 64}")
+    wrong = replace(ada, key=with_checksum(ada.key[:-64] + "0" * 56))
     assert (await wrong.post("{ viewer { access } }")).status_code == 401  # who has no good key learns nothing of it
     acting = await as_tenant(operator, slug, OBJECTS)
     assert acting["errors"][0]["extensions"]["code"] == "TENANT_SUSPENDED"

@@ -15,6 +15,7 @@ import httpx
 import orjson
 import pytest
 
+from access import key_form
 from tests.conftest import Caller, NewCaller, free_port, served, wait_for
 from tests.redis_server import RedisServer, redis_running, redis_server
 from tests.waybill.commands import Cli, batch, object_
@@ -22,7 +23,7 @@ from tests.waybill.commands import Cli, batch, object_
 __all__ = ["redis_server"]
 
 QUERY = {"query": "{ objects(first: 50) { nodes { id } } }"}  # 5 points
-BAD = [None, "", "Bearer", "Bearer wb_0_0", f"Bearer wb_{'0' * 16}_{'0' * 64}", "Basic Zm9vOmJhcg=="]
+BAD = [None, "", f"Bearer {key_form.new()}", "Bearer wb_0_0", f"Bearer wb_{'0' * 16}_{'0' * 64}", "Basic Zm9vOmJhcg=="]
 
 
 async def ask(url: str, key: str | None, **headers: str) -> httpx.Response:

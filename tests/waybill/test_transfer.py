@@ -14,6 +14,7 @@ import httpx
 import orjson
 import pytest
 
+from access import key_form
 from models import AccessLevel, Role
 from tests.conftest import Caller, NewCaller, served, wait_for
 from tests.waybill.commands import Answer, Ask, Cli, batch, between, object_
@@ -238,7 +239,7 @@ async def reader(service_url: str, new_caller: NewCaller) -> Cli:
 
 
 def test_without_a_key_that_may_the_exit_code_is_4(cli: Cli, reader: Cli) -> None:
-    for key, said in (("wb_0_0", "--key"), ("no key\n", "copy it again")):
+    for key, said in ((key_form.new(), "--key"), ("wb_0_0", "cut off"), ("no key\n", "copy it again")):
         result = Cli(cli.url, key).run("export")
         assert (result.exit_code, result.stdout) == (4, "")
         assert said in result.stderr

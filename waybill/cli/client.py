@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import click
 import orjson
 
+from access import key_form
 from storage.loopback import is_loopback
 from waybill.cli import data_dir
 
@@ -274,4 +275,6 @@ def _key(url: str, given: str | None) -> str:
         raise Denied("An API key is needed: pass it with --key or WAYBILL_API_KEY.")
     if not re.fullmatch("[!-~]+", key):
         raise Denied("The API key has characters that no key has: copy it again.")
+    if key.startswith("wb_") and key_form.parts(key) is None:
+        raise Denied("The API key is mistyped or cut off: copy it again.")
     return key
