@@ -1,4 +1,4 @@
-"""How much a user, a tenant and an address may ask for: the one place that decides."""
+"""How much a key, a tenant and an address may ask for: the one place that decides."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from access.buckets import Bucket, Buckets
-from access.policy import Caller, Viewer
+from access.policy import Caller
 from models.errors import RateLimited, TooComplex, WaybillError
 
 _IPV6_NETWORK = 64  # bits: the least that anybody gets, all of whose addresses are his
@@ -16,8 +16,8 @@ _IPV6_NETWORK = 64  # bits: the least that anybody gets, all of whose addresses 
 class RateLimits:
     """A minute; all are settings."""
 
-    user_points: int = 200_000
-    tenant_points: int = 2_000_000  # so that no single user can spend what all have
+    key_points: int = 200_000
+    tenant_points: int = 2_000_000  # so that no single key can spend what all have
     failed_logins: int = 20  # of one address
 
 
@@ -36,23 +36,25 @@ class Rates:
         self._limits = limits
 
     async def reserve(self, caller: Caller, points: int, spent: int = 0) -> Reservation:
-        """Spend so many points of the caller and his tenant, less those that the request has ``spent``, or none."""
+        """Spend so many points of the key and its tenant, less those that the request has ``spent``, or none."""
         limits = self._limits
-        user = Bucket(_whose(caller), limits.user_points)
+        # A token counts as a key of its user, and an operator's key is one, whomever he acts as. Who makes many keys
+        # for himself is bounded by what his tenant has.
+        key = Bucket(f"key/{caller.key_id}", limits.key_points)
         tenant = Bucket(f"tenant/{caller.tenant_id}", limits.tenant_points)
-        most = min(limits.user_points, limits.tenant_points)
-        fits, (of_user, of_tenant) = await self._buckets.take([user, tenant], points - spent if points <= most else 0)
-        left, left_to_all = of_user.left(user.points), of_tenant.left(tenant.points)
-        remaining, full_in = min((left, of_user.full_in()), (left_to_all, of_tenant.full_in()))
+        most = min(limits.key_points, limits.tenant_points)
+        fits, (of_key, of_tenant) = await self._buckets.take([key, tenant], points - spent if points <= most else 0)
+        left, left_to_all = of_key.left(key.points), of_tenant.left(tenant.points)
+        remaining, full_in = min((left, of_key.full_in()), (left_to_all, of_tenant.full_in()))
         refusal: WaybillError | None = None
         if points > most:
             message = f"The operation costs {points:,} points, and {most:,} a minute are allowed: ask for less at once."
             refusal = TooComplex(message, limit="points", maximum=most, amount=points)
         elif not fits:
             # For all of it: who repeats the request has spent nothing of that one yet.
-            seconds = max(of_user.fits_in(user.points, points), of_tenant.fits_in(tenant.points, points))
+            seconds = max(of_key.fits_in(key.points, points), of_tenant.fits_in(tenant.points, points))
             refusal = RateLimited(
-                f"The operation costs {points:,} points; {left:,} are left to the user, {left_to_all:,} to the tenant:"
+                f"The operation costs {points:,} points; {left:,} are left to the key, {left_to_all:,} to the tenant:"
                 f" repeat it in {_shown(seconds)}.",
                 retryAfter=seconds,
             )
@@ -66,17 +68,6 @@ class Rates:
             seconds = level.fits_in(bucket.points, 1)
             message = f"Too many requests without a valid key from this address: try again in {_shown(seconds)}."
             raise RateLimited(message, retryAfter=seconds)
-
-
-def _whose(caller: Caller) -> str:
-    """All keys and tokens of one user have one bucket: more keys are no more points.
-
-    One key cannot spend more than its user may, so that a bucket of each key as large would never be the smaller one.
-    """
-    if caller.operator_id is not None:
-        return f"operator/{caller.operator_id}"
-    assert isinstance(caller, Viewer)  # noqa: S101 - who is no operator is a user
-    return f"user/{caller.user_id}"
 
 
 def _shown(seconds: int) -> str:

@@ -160,7 +160,7 @@ def database_config(settings: Settings) -> dict[str, Any]:
 
 def rate_limits(settings: Settings) -> RateLimits:
     return RateLimits(
-        user_points=settings.rate_limit_user_points,
+        key_points=settings.rate_limit_key_points,
         tenant_points=settings.rate_limit_tenant_points,
         failed_logins=settings.rate_limit_failed_logins,
     )

@@ -50,8 +50,8 @@ class Settings:
         Secret(""),
         "Redis that all processes count in: `redis://:password@host:port/0`; without it each counts by itself",
     )
-    rate_limit_user_points: int = _setting(200_000, "points a minute that one user may spend, with all keys together")
-    rate_limit_tenant_points: int = _setting(2_000_000, "points a minute that all users of one tenant may spend")
+    rate_limit_key_points: int = _setting(200_000, "points a minute that one key may spend")
+    rate_limit_tenant_points: int = _setting(2_000_000, "points a minute that all keys of one tenant may spend")
     rate_limit_failed_logins: int = _setting(
         20, "requests a minute from one address without a valid key, or for a tenant that the key does not open"
     )

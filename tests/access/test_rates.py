@@ -46,14 +46,13 @@ async def test_refusal_says_when_to_come_back() -> None:
 
 
 async def test_an_operator_has_one_bucket_whomever_he_acts_as() -> None:
-    rates = Rates(Memory(), RateLimits(user_points=10))
+    rates = Rates(Memory(), RateLimits(key_points=10))
     stand_ins = [
-        dataclasses.replace(VIEWER, key_id=key, user_id=user, tenant_id=user, operator_id=1)
-        for user, key in enumerate("ab", 10)
+        dataclasses.replace(VIEWER, key_id="a", user_id=tenant, tenant_id=tenant, operator_id=1) for tenant in (10, 11)
     ]
     callers: list[Caller] = [Operator("a", 1, "one"), *stand_ins, Operator("c", 2, "two"), VIEWER]
     assert [(await rates.reserve(caller, 3)).remaining for caller in callers] == [7, 4, 1, 7, 7]
 
 
-def test_a_tenant_has_more_than_any_of_its_users() -> None:
-    assert RateLimits().tenant_points == 10 * RateLimits().user_points
+def test_a_tenant_has_more_than_any_of_its_keys() -> None:
+    assert RateLimits().tenant_points == 10 * RateLimits().key_points

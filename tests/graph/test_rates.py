@@ -27,7 +27,7 @@ def cost(answer: httpx.Response) -> Any:
 
 
 async def test_every_answer_says_what_it_cost_and_the_numbers_add_up() -> None:
-    tiny = Tiny(rates=RateLimits(user_points=10, tenant_points=100))
+    tiny = Tiny(rates=RateLimits(key_points=10, tenant_points=100))
     answers = [
         await tiny.query("{ hello }"),
         await tiny.query("mutation { change }"),
@@ -45,7 +45,7 @@ async def test_every_answer_says_what_it_cost_and_the_numbers_add_up() -> None:
 
 @pytest.mark.parametrize("accept", [JSON, "application/graphql-response+json"])
 async def test_without_points_the_whole_request_is_refused_and_costs_nothing(accept: str) -> None:
-    tiny = Tiny(rates=RateLimits(user_points=2))
+    tiny = Tiny(rates=RateLimits(key_points=2))
     body = {"query": "mutation { change }"}
     assert [(await tiny.post(body, accept=accept)).status_code for _ in range(2)] == [200, 200]
     for _ in range(3):
@@ -60,7 +60,7 @@ async def test_without_points_the_whole_request_is_refused_and_costs_nothing(acc
 
 
 async def test_what_could_never_be_paid_is_too_complex_and_costs_one_point() -> None:
-    tiny = Tiny(rates=RateLimits(user_points=100, tenant_points=3))
+    tiny = Tiny(rates=RateLimits(key_points=100, tenant_points=3))
     mutation = "mutation { a: change b: change c: change d: change }"
     answer = await tiny.query(mutation)
     assert (answer.status_code, code(answer)) == (400, "TOO_COMPLEX")
@@ -71,7 +71,7 @@ async def test_what_could_never_be_paid_is_too_complex_and_costs_one_point() -> 
 
 
 async def test_what_does_not_fit_costs_one_point_and_says_when_all_of_it_will() -> None:
-    tiny = Tiny(rates=RateLimits(user_points=10))
+    tiny = Tiny(rates=RateLimits(key_points=10))
     mutation = "mutation { a: change b: change c: change d: change e: change f: change }"
     answers = [await tiny.query(mutation) for _ in range(3)]
     assert [(answer.status_code, cost(answer)) for answer in answers] == [(200, (6, 4)), (429, (6, 3)), (429, (6, 2))]
@@ -79,7 +79,7 @@ async def test_what_does_not_fit_costs_one_point_and_says_when_all_of_it_will() 
 
 
 async def test_refusals_before_there_is_an_operation_cost_what_was_sent() -> None:
-    tiny = Tiny(rates=RateLimits(user_points=20))
+    tiny = Tiny(rates=RateLimits(key_points=20))
     answers = [
         await tiny.post(b"{"),
         await tiny.post(b"{}"),
@@ -100,25 +100,26 @@ async def test_refusals_before_there_is_an_operation_cost_what_was_sent() -> Non
 
 
 async def test_many_at_once_never_get_more_than_there_is() -> None:
-    tiny = Tiny(rates=RateLimits(user_points=20))
+    tiny = Tiny(rates=RateLimits(key_points=20))
     answers = await asyncio.gather(*(tiny.query("mutation { company }") for _ in range(50)))
     assert Counter(answer.status_code for answer in answers) == {200: 20, 429: 30}
     assert sorted(cost(answer)[1] for answer in answers if answer.status_code == 200) == list(range(20))
 
 
-async def test_users_have_points_of_their_own_with_all_keys_and_their_tenant_has_them_together() -> None:
+async def test_keys_have_points_of_their_own_and_their_tenant_has_them_together() -> None:
     async def by_name(attempt: Attempt) -> Viewer:
         key, user, tenant = str(attempt.authorization).split("/")
         return dataclasses.replace(VIEWER, key_id=key, user_id=int(user), tenant_id=int(tenant))
 
-    tiny = Tiny(authenticate=by_name, rates=RateLimits(user_points=3, tenant_points=5))
+    tiny = Tiny(authenticate=by_name, rates=RateLimits(key_points=3, tenant_points=5))
 
     async def ask(who: str) -> tuple[int, int]:
         answer = await tiny.post({"query": "{ hello }"}, authorization=who)
         return answer.status_code, cost(answer)[1]
 
-    assert [await ask(f"{key}/1/1") for key in "abab"] == [(200, 2), (200, 1), (200, 0), (429, 0)]
-    assert [await ask("c/2/1") for _ in range(3)] == [(200, 1), (200, 0), (429, 0)]
+    assert [await ask("a/1/1") for _ in range(4)] == [(200, 2), (200, 1), (200, 0), (429, 0)]
+    assert await ask("b/1/1") == (200, 1)  # another key of the same user
+    assert [await ask("c/2/1") for _ in range(2)] == [(200, 0), (429, 0)]
     assert await ask("d/3/2") == (200, 2)
 
 

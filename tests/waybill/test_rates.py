@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import orjson
 import pytest
 
 from access import key_form
-from tests.conftest import Caller, NewCaller, free_port, served, wait_for
+from access.credentials import create_key
+from tests.conftest import Caller, free_port, served, wait_for
 from tests.redis_server import RedisServer, redis_running, redis_server
 from tests.waybill.commands import Cli, batch, object_
 
@@ -44,7 +46,7 @@ def remaining(answer: httpx.Response) -> int:
 def limited(database_url: str) -> Iterator[str]:
     with served(
         database_url,
-        WAYBILL_RATE_LIMIT_USER_POINTS="100",
+        WAYBILL_RATE_LIMIT_KEY_POINTS="100",
         WAYBILL_RATE_LIMIT_TENANT_POINTS="150",
         WAYBILL_RATE_LIMIT_FAILED_LOGINS="12",
         WAYBILL_TRUSTED_PROXIES="127.0.0.0/8",
@@ -52,9 +54,9 @@ def limited(database_url: str) -> Iterator[str]:
         yield url
 
 
-async def test_points_of_user_and_tenant_are_the_settings(limited: str, admin: Caller, new_caller: NewCaller) -> None:
-    colleague = await new_caller(admin.tenant)
-    answers = [await ask(limited, f"Bearer {caller.key}") for caller in [admin] * 21 + [colleague] * 11]
+async def test_points_of_key_and_tenant_are_the_settings(limited: str, admin: Caller) -> None:
+    other = replace(admin, key=await create_key(admin.user, "other"))
+    answers = [await ask(limited, f"Bearer {caller.key}") for caller in [admin] * 21 + [other] * 11]
     assert [remaining(answer) for answer in answers] == [*range(95, -1, -5), 0, *range(45, -1, -5), 0]
     assert Counter(answer.status_code for answer in answers) == {200: 30, 429: 2}
     for refused in (answers[20], answers[31]):
@@ -111,7 +113,7 @@ async def test_nobody_is_believed_about_his_address_who_is_no_proxy(without_redi
 async def test_processes_with_one_redis_count_together(
     database_url: str, admin: Caller, redis_server: RedisServer
 ) -> None:
-    environment = {"WAYBILL_REDIS_URL": redis_server.url, "WAYBILL_RATE_LIMIT_USER_POINTS": "100"}
+    environment = {"WAYBILL_REDIS_URL": redis_server.url, "WAYBILL_RATE_LIMIT_KEY_POINTS": "100"}
     with served(database_url, **environment) as one, served(database_url, **environment) as other:
         answers = await asyncio.gather(*(ask(url, f"Bearer {admin.key}") for url in [one, other] * 15))
         assert {answer.status_code for answer in answers} == {200, 429}
@@ -133,7 +135,7 @@ async def test_without_redis_each_process_counts_by_itself_and_nobody_waits(
 
     with (
         redis_running() as redis,
-        served(database_url, log=str(log), WAYBILL_REDIS_URL=redis.url, WAYBILL_RATE_LIMIT_USER_POINTS="1000") as url,
+        served(database_url, log=str(log), WAYBILL_REDIS_URL=redis.url, WAYBILL_RATE_LIMIT_KEY_POINTS="1000") as url,
     ):
         assert remaining(await ask(url, f"Bearer {admin.key}")) == 995
         redis.send(how)
@@ -164,7 +166,7 @@ def quick(database_url: str, with_files: dict[str, str]) -> Iterator[str]:
         **os.environ,
         **with_files,
         "WAYBILL_DATABASE_URL": database_url,
-        "WAYBILL_RATE_LIMIT_USER_POINTS": "700",
+        "WAYBILL_RATE_LIMIT_KEY_POINTS": "700",
     }
     command = [sys.executable, "-c", QUICK, "serve", "--port", str(port)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
