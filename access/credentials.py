@@ -23,6 +23,7 @@ from models.pages import Row
 from models.trace import current
 
 _NO_SECRET = bytes(32)
+_TOKENS = ":"  # what their ids have in them, and those of keys have not
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,32 @@ class Authenticator:
             raise Unauthenticated
         if row is None:
             raise Unauthenticated
-        return _viewer(f"{kind}:{row['user_id']}", row, AccessLevel.ADMIN)
+        return _viewer(f"{kind}{_TOKENS}{row['user_id']}", row, AccessLevel.ADMIN)
+
+
+async def confirm(caller: Caller) -> None:
+    """That who was let in a while ago would be let in now and have no less access, in one statement.
+
+    Raises Unauthenticated, TenantSuspended, Forbidden.
+    """
+    if caller.operator_id is not None:
+        operator = await operators.still(caller.key_id, caller.tenant_id)
+        if operator is None:
+            raise Unauthenticated
+        if operator["suspended"]:
+            raise TenantSuspended(operators.SUSPENDED)
+        return
+    assert isinstance(caller, Viewer)  # noqa: S101 - who is no operator is a user
+    if _TOKENS in caller.key_id:
+        row, most = await people.with_id(caller.tenant_id, caller.user_id), caller.most
+    else:
+        row = await keys.holder(caller.key_id)
+        row = row if row is not None and row["valid"] else None
+        most = MOST[KeyScope(row["scope"])] if row is not None else caller.most
+    if row is None:
+        raise Unauthenticated
+    if not _viewer(caller.key_id, row, most).access.includes(caller.access):
+        raise Forbidden("Your access was lowered while the request ran: see what is done, and repeat the rest.")
 
 
 def _viewer(key_id: str, row: Row, most: AccessLevel) -> Viewer:

@@ -1,5 +1,6 @@
 """What a resolver gets besides its arguments. Made once per request."""
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import strawberry
 from strawberry.dataloader import DataLoader
 
-from access import policy
+from access import credentials, policy
 from access.policy import Caller, Viewer, as_viewer, readable
 from graph.limits import too_complex
 from models import AccessLevel, Action, audit, grants, people, reads
@@ -20,6 +21,7 @@ from models.filters import Condition, HasKey
 from models.grants import Thing
 from models.pages import Bounds, Page, Row, Scope, bounds, digest
 from models.reads import Parts
+from models.trace import current
 from storage.client import Storage
 from storage.proof import Verdict, claim_of, prove
 from storage.urls import Urls
@@ -28,6 +30,7 @@ K = TypeVar("K")
 G = TypeVar("G")
 
 _MOST_CHARACTERS = 300_000  # of one filter
+_CONFIRMED_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,12 @@ class NestedGrants:
     bounds: Bounds
 
 
+def _let_in() -> float:
+    """When the request's caller was, or a little before."""
+    trace = current.get()
+    return trace.began if trace is not None else time.monotonic()
+
+
 @dataclass
 class Context:
     caller: Caller
@@ -106,6 +115,7 @@ class Context:
     selected: dict[tuple[int, str], bool] = field(default_factory=dict)
     signed: dict[tuple[Action, int, datetime], Entry] = field(default_factory=dict)
     _sees_people: bool | None = None
+    _confirmed: float = field(default_factory=_let_in)
 
     @cached_property
     def viewer(self) -> Viewer:
@@ -133,6 +143,16 @@ class Context:
         return await prove(
             self._s3.storage, [claim_of(row) for row in uploads], most_read_bytes=self.limits.max_verified_bytes
         )
+
+    async def confirm(self) -> None:
+        """That the caller may still do what he might when he was let in; looked up where that was a second ago.
+
+        Raises Unauthenticated, TenantSuspended, Forbidden.
+        """
+        now = time.monotonic()
+        if now - self._confirmed >= _CONFIRMED_SECONDS:
+            await credentials.confirm(self.caller)
+            self._confirmed = now
 
     def bounds(
         self, first: int | None, after: str | None, last: int | None, before: str | None, digest: bytes

@@ -65,8 +65,9 @@ class GraphQLEndpoint:
     ``authenticate`` is given the Authorization header and where the request comes from, before anything else of it is
     looked at, and raises Unauthenticated or RateLimited; ``reserve`` is asked to spend a request's points,
     all of them and those that are spent already, before the work is done that they are for; ``make_context`` makes
-    ``info.context`` from the caller; ``record`` writes down what the context has noted, before a mutation is kept and
-    before an answer is given; ``page`` answers browsers that open the address, and needs no credential.
+    ``info.context`` from the caller; ``confirm`` raises, before a mutation, where the context's caller is out by then;
+    ``record`` writes down what the context has noted, before a mutation is kept and before an answer is given; ``page``
+    answers browsers that open the address, and needs no credential.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class GraphQLEndpoint:
         authenticate: Callable[[Attempt], Awaitable[Caller]],
         reserve: Callable[[Caller, int, int], Awaitable[Reservation]],
         make_context: Callable[[Caller], Any],
+        confirm: Callable[[Any], Awaitable[None]],
         record: Callable[[Any], Awaitable[None]],
         page: Callable[[requests.Request], Response],
     ) -> None:
@@ -94,6 +96,7 @@ class GraphQLEndpoint:
         self._authenticate = authenticate
         self._reserve = reserve
         self._make_context = make_context
+        self._confirm = confirm
         self._record = record
         self._room = Room(max_body_bytes)
         self._page = page
@@ -193,6 +196,7 @@ class GraphQLEndpoint:
                 max_coercion_errors=MOST_ERRORS - 1,
                 hide_suggestions=not self._introspection,
                 answer_limits=self._answer_limits,
+                confirm=self._confirm,
                 record=self._record,
             )
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from graphql import FieldNode, GraphQLField, GraphQLLeafType, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
@@ -41,10 +42,12 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         *arguments: Any,
         answer_limits: AnswerLimits,
         record: Callable[[Any], Awaitable[None]],
+        confirm: Callable[[Any], Awaitable[None]],
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._record = record
+        self._confirm = confirm
         self._limits = answer_limits
         self._values = 0
         self._characters = 0
@@ -66,6 +69,9 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
 
         An error anywhere below a mutation undoes it and leaves its field, which is non-null, and so the answer, without
         data; those before it stay, those after it are not begun.
+
+        Before each, and again where its transaction begins, the caller is confirmed: a request may last a minute, and
+        who is revoked meanwhile is to change nothing more.
         """
         results: dict[str, Any] = {}
         for name, details in grouped_field_set.items():
@@ -80,7 +86,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         errors = self.collected_errors.errors
         before = len(errors)
         try:
-            async with database.one_transaction():
+            async with database.one_transaction(partial(self._confirm, self.context_value)):
+                await self._confirm(self.context_value)
                 value = self.execute_field(parent_type, *arguments)
                 if self.is_awaitable(value):
                     value = await value
@@ -89,7 +96,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
                 await self._record(self.context_value)
         except WaybillError as error:  # not of the field, whose errors have a place already: it was not to be kept
             _, details, path, *_ = arguments
-            self.handle_field_error(error, self._fields[id(details)].definition.type, details, path)
+            field = self._fields.get(id(details)) or self._field(parent_type, details)
+            self.handle_field_error(error, field.definition.type, details, path)
         return value
 
     # -- fields --------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class Operator(Model):
         )
 
 
+SUSPENDED = "The tenant is suspended: resume it first."  # as operators are told
 _COLUMNS = "id, name, public_id, created_at, revoked_at"
 
 
@@ -52,6 +53,16 @@ async def stranger(public_id: str) -> Row | None:
         "SELECT id, name, secret_sha256, revoked_at IS NULL AS valid FROM operators WHERE public_id = $1"
         " UNION ALL SELECT NULL, NULL, NULL, false FROM canary_keys WHERE public_id = $1 AND revoked_at IS NULL",
         public_id,
+    )
+    return rows[0] if rows else None
+
+
+async def still(public_id: str, tenant_id: int) -> Row | None:
+    """Whether the tenant that the operator acts as is ``suspended``; None where the key is an operator's no longer."""
+    rows = await database.fetch(
+        "SELECT EXISTS (SELECT FROM tenants WHERE id = $2 AND revoked_at IS NOT NULL) AS suspended"
+        " FROM operators WHERE public_id = $1 AND revoked_at IS NULL",
+        *(public_id, tenant_id),
     )
     return rows[0] if rows else None
 
@@ -102,7 +113,7 @@ async def stand_in(slug: str, name: str) -> Row:
     if not rows:
         raise NotFound(f'There is no tenant "{short(slug)}".')
     if rows[0]["revoked_at"] is not None:
-        raise TenantSuspended("The tenant is suspended: resume it first.")
+        raise TenantSuspended(SUSPENDED)
     if rows[0]["user_id"] is None:
         await database.execute(
             "INSERT INTO users (tenant_id, name, role, created_at) VALUES ($1, $2, 'MEMBER', now())"

@@ -1,8 +1,9 @@
 """What is known of the request being answered, for its line in the log. Tasks of one request share one record."""
 
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models.turns import Turns
 
@@ -15,6 +16,7 @@ class RequestTrace:
     cost: Mapping[str, object] | None = None  # in points, as the answer shows it
     statements: int = 0  # SQL statements, transaction control not counted
     turns: Turns | None = None  # at the database, as soon as its tenant is known
+    began: float = field(default_factory=time.monotonic)
 
 
 current: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)

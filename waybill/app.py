@@ -102,6 +102,7 @@ def create_app(
         authenticate=authenticate,
         reserve=reserve,
         make_context=make_context,
+        confirm=Context.confirm,
         record=Context.record,
         page=graphiql_page(graphiql_key),
     )

@@ -173,7 +173,7 @@ build_inputs(schema)
 
 
 async def nothing(_: object) -> None:
-    """Is noted here, and so is nothing recorded."""
+    """Is noted here, and so is nothing recorded; and nobody is revoked."""
 
 
 async def anyone(_: Attempt) -> Viewer:
@@ -216,6 +216,7 @@ class Tiny:
             authenticate=authenticate,
             reserve=Rates(Memory(), rates).reserve,
             make_context=lambda viewer: {"ended": self.ended, "viewer": viewer},
+            confirm=nothing,
             record=nothing,
             page=lambda _: HTMLResponse("<p>the page"),
         )

@@ -260,17 +260,17 @@ async def insert_same(slug: str) -> None:
 
 @pytest.mark.usefixtures("relay")
 async def test_one_transaction_is_made_of_all_that_are_begun_in_it() -> None:
-    """Nested ones and later ones too: all are kept, or none."""
+    """Nested ones and later ones too: all are kept, or none, and with them what is done where it begins."""
 
     async def all_of_them(slug: str) -> None:
-        async with database.one_transaction():
+        async with database.one_transaction(lambda: database.execute(INSERT, f"{slug}-begun")):
             async with database.transaction():
                 await database.execute(INSERT, f"{slug}-a")
                 async with database.transaction():
                     await database.execute(INSERT, f"{slug}-b")
             async with database.transaction():
                 await database.execute(INSERT, f"{slug}-c")
-            assert len(await slugs(slug)) == 3
+            assert len(await slugs(slug)) == 4
             if slug == "undone":
                 raise Undone
 
@@ -282,4 +282,4 @@ async def test_one_transaction_is_made_of_all_that_are_begun_in_it() -> None:
         await all_of_them("undone")
     assert await slugs("undone") == []
     await all_of_them("kept")
-    assert await slugs("kept") == ["kept-a", "kept-b", "kept-c"]
+    assert await slugs("kept") == ["kept-a", "kept-b", "kept-begun", "kept-c"]
