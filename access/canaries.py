@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from prometheus_client import Counter
+
 from access.webhook import Webhook
 from models import canaries
 
@@ -22,6 +24,7 @@ _LAST_SECONDS = 5.0  # for what is left at the end
 _PAUSES_SECONDS = (1, 5)  # between the tries to keep one
 
 _log = logging.getLogger(__name__)
+_uses = Counter("waybill_canary_uses_total", "requests with a canary key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,7 @@ class Sighting:
 
 
 class Watch:
-    """``count`` is how many were seen since the start."""
-
     def __init__(self, webhook: Webhook | None) -> None:
-        self.count = 0
         self._webhook = webhook
         self._waiting: list[Sighting] = []
         self._more = 0
@@ -46,7 +46,7 @@ class Watch:
         self._ending = asyncio.Event()
 
     def saw(self, public_id: str, address: str, agent: str, path: str, request_id: str | None) -> None:
-        self.count += 1
+        _uses.inc()
         if len(self._waiting) < _MOST_WAITING:
             address, agent, path = map(canaries.storable, (address, agent, path))
             self._waiting.append(Sighting(public_id, datetime.now(UTC), address, agent, path, request_id))

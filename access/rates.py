@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from prometheus_client import Counter
+
 from access.buckets import Bucket, Buckets
 from access.policy import Caller
 from models.errors import RateLimited, TooComplex, WaybillError
 
 _IPV6_NETWORK = 64  # bits: the least that anybody gets, all of whose addresses are his
+
+_failed_logins = Counter("waybill_failed_logins_total", "requests without a valid key, or for another's tenant")
+_rate_limited = Counter("waybill_rate_limited_total", "requests that were refused, by what had too little", ["bucket"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Rates:
         elif not fits:
             # For all of it: who repeats the request has spent nothing of that one yet.
             seconds = max(of_key.fits_in(key.points, points), of_tenant.fits_in(tenant.points, points))
+            _rate_limited.labels("key" if left < points - spent else "tenant").inc()
             refusal = RateLimited(
                 f"The operation costs {points:,} points; {left:,} are left to the key, {left_to_all:,} to the tenant:"
                 f" repeat it in {_shown(seconds)}.",
@@ -62,9 +68,11 @@ class Rates:
 
     async def count_failed_login(self, address: str) -> None:
         """Raises RateLimited after too many of them from this address, which does not concern its good credentials."""
+        _failed_logins.inc()
         bucket = Bucket(f"address/{_network(address)}", self._limits.failed_logins)
         fits, [level] = await self._buckets.take([bucket], 1)
         if not fits:
+            _rate_limited.labels("address").inc()
             seconds = level.fits_in(bucket.points, 1)
             message = f"Too many requests without a valid key from this address: try again in {_shown(seconds)}."
             raise RateLimited(message, retryAfter=seconds)

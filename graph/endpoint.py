@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from access.credentials import Attempt
 from access.policy import Caller
 from access.rates import Reservation
-from graph import transport
+from graph import metrics, transport
 from graph.cost import PageSizes
 from graph.deadline import Deadline, End
 from graph.documents import Document, Documents
@@ -36,6 +36,7 @@ from graph.errors import (
 )
 from graph.executor import Executor
 from graph.limits import AnswerLimits, QueryLimits
+from graph.metrics import Outcome
 from graph.room import SMALL_BYTES, Room
 from graph.scalars import format_datetime
 from graph.thread import in_thread
@@ -57,6 +58,7 @@ class _Answer(NamedTuple):
     status: int
     body: bytes
     headers: Mapping[str, str]
+    outcome: Outcome
 
 
 class GraphQLEndpoint:
@@ -111,11 +113,11 @@ class GraphQLEndpoint:
         trace = current.get() or RequestTrace(request_id=secrets.token_hex(8))
         with Deadline(self._timeout_seconds) as deadline:
             try:
-                answer = _Answer(200, await self._serve(request, media_type, trace, deadline), {})
+                answer = await self._serve(request, media_type, trace, deadline)
             except RequestError as error:
                 answer = _refused(error, media_type, trace)
             except ClientDisconnect:
-                return
+                deadline.end = End.GONE
             except asyncio.CancelledError as error:
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
@@ -124,13 +126,17 @@ class GraphQLEndpoint:
             except Exception as error:  # noqa: BLE001 - whatever it is, it is masked and logged in one place
                 answer = _refused(refusal(error, trace.request_id), media_type, trace)
         if deadline.end is End.GONE:
+            metrics.count(trace, Outcome.GONE)
             return
         if deadline.end is End.LATE:
             answer = _refused(refusal(TimedOut(), trace.request_id), media_type, trace)
+        metrics.count(trace, answer.outcome)
         await _send(send, answer, media_type or JSON)
 
-    async def _serve(self, request: Request, media_type: str | None, trace: RequestTrace, deadline: Deadline) -> bytes:
-        """The body of a successful answer. Raises RequestError, and whatever else goes wrong outside of the fields."""
+    async def _serve(
+        self, request: Request, media_type: str | None, trace: RequestTrace, deadline: Deadline
+    ) -> _Answer:
+        """A successful answer. Raises RequestError, and whatever else goes wrong outside of the fields."""
         if media_type is None:
             raise bad_request(f"The answer can be {GRAPHQL_RESPONSE} or {JSON}.", 406)
         if request.method not in ("GET", "POST"):
@@ -150,24 +156,26 @@ class GraphQLEndpoint:
             deadline.listen(request.receive)
             return await self._answer(transport.from_body(body), request.method, caller, trace)
 
-    async def _answer(self, parameters: Parameters, method: str, caller: Caller, trace: RequestTrace) -> bytes:
+    async def _answer(self, parameters: Parameters, method: str, caller: Caller, trace: RequestTrace) -> _Answer:
         trace.operation_name = parameters.operation_name and parameters.operation_name[:_LONGEST_LOGGED_NAME]
         document = await self._documents.read(parameters.query)
         await self._spend(await _points(document, parameters) - _ENTRANCE, caller, trace)
         if document.errors:
             raise RequestError(document.errors)
         operation = document.operation(parameters.operation_name)
+        trace.operation = operation.operation.value
         if operation.name:
             trace.operation_name = operation.name.value[:_LONGEST_LOGGED_NAME]
         _check_allowed(operation, method, parameters.size)
         context = self._make_context(caller)
         result = await self._execute(document, parameters, context)
         answer: dict[str, Any] = {"errors": field_errors(result.errors, trace.request_id)} if result.errors else {}
+        metrics.count_errors(answer.get("errors", ()))
         if result.data is not None:  # else nobody sees it; what a mutation noted that was undone stays unsaid
             await self._record(context)
         answer["data"] = result.data
         answer["extensions"] = {"cost": trace.cost}
-        return orjson.dumps(answer)
+        return _Answer(200, orjson.dumps(answer), {}, Outcome.ERRORS if result.errors else Outcome.OK)
 
     async def _spend(self, more: int, caller: Caller, trace: RequestTrace) -> None:
         """Beside what the request has spent. Raises RateLimited, or TooComplex for what could never be spent."""
@@ -243,7 +251,9 @@ def _refused(error: RequestError, media_type: str | None, trace: RequestTrace) -
     answer: dict[str, Any] = {"errors": error.errors}
     if trace.cost is not None:
         answer["extensions"] = {"cost": trace.cost}
-    return _Answer(status, orjson.dumps(answer, default=str), error.headers)
+    metrics.count_errors(error.errors)
+    outcome = Outcome.FAILED if status >= 500 else Outcome.REFUSED
+    return _Answer(status, orjson.dumps(answer, default=str), error.headers, outcome)
 
 
 async def _send(send: Send, answer: _Answer, media_type: str) -> None:

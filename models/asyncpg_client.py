@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import asyncpg
+from prometheus_client import Gauge
 from tortoise.backends.asyncpg.client import AsyncpgDBClient, TransactionWrapper
 from tortoise.backends.base.client import (
     NestedTransactionContext,
@@ -21,6 +22,10 @@ from models import trace
 from models.turns import Tenants, Turns
 
 _TRANSACTION_CONTROL = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+
+_open = Gauge("waybill_database_connections", "connections to PostgreSQL")
+_idle = Gauge("waybill_database_connections_idle", "those that nobody uses")
+_most = Gauge("waybill_database_connections_max", "as many as there may be")
 
 
 class Connection(asyncpg.Connection):
@@ -154,7 +159,10 @@ class Client(AsyncpgDBClient):
     async def create_pool(self, **options: Any) -> asyncpg.Pool:
         # Tortoise's own default for the port would be taken over the DSN's.
         named = {name: value for name, value in options.items() if value is not None and name != "port"}
-        return await asyncpg.create_pool(self.dsn, connect=_connect, reset=_keep_session, **named)
+        pool = await asyncpg.create_pool(self.dsn, connect=_connect, reset=_keep_session, **named)
+        for gauge, function in ((_open, pool.get_size), (_idle, pool.get_idle_size), (_most, pool.get_max_size)):
+            gauge.set_function(function)  # asked when somebody looks, so that counting costs statements nothing
+        return pool
 
     def acquire_connection(self) -> PooledConnection:
         return PooledConnection(self, self._pool_init_lock)

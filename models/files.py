@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from prometheus_client import Counter
+
 from models import database
 from models.calls import Call
 from models.errors import NotFound
@@ -40,6 +42,8 @@ _DELETING = timedelta(minutes=2)  # for which a key is somebody's to delete
 _READING = timedelta(minutes=10)  # for which an upload is somebody's to read; beyond, two read it
 _READ_AGAIN = timedelta(minutes=1)  # where that failed
 _LONGEST_BACKOFF = timedelta(hours=1)
+_completed = Counter("waybill_uploads_completed_total", "uploads whose bytes were proved")
+_ended = Counter("waybill_uploads_ended_total", "uploads that will have no bytes any more, and why", ["problem"])
 _COPIED = ("id", "tenant_id", "object_pk", "bucket", "key", "name", "content_type", "size_bytes", "sha256", "state",
            "is_current", "expires_at")  # fmt: skip
 
@@ -156,6 +160,7 @@ async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = (
             f" completed_at = date_trunc('milliseconds', now()) WHERE {mine}",
             *(tenant_id, new),
         )
+        _completed.inc(len(new))
         await _end([row["id"] for row in able if newest[row["object_pk"]] != row["id"]], "REPLACED")
         await database.execute(
             f"UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE {mine} AND state = 'PENDING'",
@@ -207,6 +212,7 @@ async def _end(uploads: Sequence[int], problem: str | None) -> None:
         " deletion_until(expires_at), 0 FROM ended",
         *(list(uploads), problem),
     )
+    _ended.labels(problem or "UPLOAD_EXPIRED").inc(len(uploads))
 
 
 async def unread(most: int) -> list[Row]:

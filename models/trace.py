@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from prometheus_client import Counter
+
 from models.turns import Turns
 
 
 @dataclass(slots=True)
 class RequestTrace:
     request_id: str
+    operation: str = "none"  # its kind, as soon as that is known: query, mutation
     operation_name: str | None = None
     key_id: str | None = None  # the public part of the API key
     cost: Mapping[str, object] | None = None  # in points, as the answer shows it
@@ -19,10 +22,12 @@ class RequestTrace:
     began: float = field(default_factory=time.monotonic)
 
 
+_statements = Counter("waybill_statements_total", "SQL statements, transaction control not counted")
 current: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
 
 
 def count_statement() -> None:
+    _statements.inc()
     if (trace := current.get()) is not None:
         trace.statements += 1
 

@@ -1,9 +1,11 @@
 """README.md is part of the product: what it says about codes, settings and commands is so."""
 
 import dataclasses
+import importlib
 import re
 from pathlib import Path
 
+from prometheus_client import REGISTRY
 from starlette.datastructures import CommaSeparatedStrings, Secret
 
 from access import key_form
@@ -61,6 +63,14 @@ def test_settings_are_all_in_the_table_with_their_defaults() -> None:
         for field in dataclasses.fields(Settings)
     ]
     assert table("Settings") == expected
+
+
+def test_metrics_are_all_in_the_table_and_no_others() -> None:
+    for module in COMMANDS.values():
+        importlib.import_module(module)
+    families = [family for family in REGISTRY.collect() if family.name.startswith("waybill_")]
+    expected = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    assert set(re.findall(r"`(waybill_[a-z_]+)`", README)) == expected
 
 
 def test_every_command_is_named() -> None:

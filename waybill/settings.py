@@ -25,7 +25,8 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
-_MOST = {
+_PORTS = ("port", "metrics_port")
+_MOST = dict.fromkeys(_PORTS, 65_535) | {
     "max_objects_per_call": MAX_ROWS_PER_CALL,
     # A row of an index has at most 2,704 bytes, and a character up to 4.
     "max_id_characters": 600,
@@ -61,6 +62,8 @@ class Settings:
     )
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8000, "port to listen on")
+    metrics_host: str = _setting("127.0.0.1", "address that shows metrics to Prometheus")
+    metrics_port: int = _setting(0, "its port, another one for each process of a machine; 0 shows none")
     s3_buckets: CommaSeparatedStrings = _setting(
         CommaSeparatedStrings(()), "buckets for files, comma separated; new files go to all of them alike"
     )
@@ -116,7 +119,7 @@ class Settings:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not isinstance(value, bool):
-                least, most = (0, 65_535) if field.name == "port" else (1, _MOST.get(field.name, math.inf))
+                least, most = 0 if field.name in _PORTS else 1, _MOST.get(field.name, math.inf)
                 if not least <= value <= most:
                     raise ValueError(f"WAYBILL_{field.name.upper()} is {value}; it must be from {least} to {most:,}")
         if self.page_size > self.max_page_size:

@@ -4,11 +4,14 @@ import logging
 from itertools import groupby
 from operator import itemgetter
 
+from prometheus_client import Counter
+
 from models import files
 from models.errors import StorageUnavailable
 from storage.client import KEYS_PER_DELETE, Storage
 
 _log = logging.getLogger(__name__)
+_deletions = Counter("waybill_deletions_total", "deletions of keys in S3: done, or failed and due again", ["outcome"])
 
 
 async def delete_due(storage: Storage) -> int:
@@ -27,6 +30,8 @@ async def delete_due(storage: Storage) -> int:
         if errors:
             codes = ", ".join(sorted(set(errors.values())))
             _log.error("%d keys of bucket %s cannot be deleted and are tried again: %s", len(errors), bucket, codes)
+        _deletions.labels("failed").inc(len(errors))
+        _deletions.labels("done").inc(len(ids) - len(errors))
         failed = [(ids[key], error) for key, error in errors.items()]
         await files.deleted([id_ for key, id_ in ids.items() if key not in errors], failed)
     if away:

@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from prometheus_client import Counter
+
 from models import files
 from models.errors import StorageUnavailable, Unavailable
 from storage.client import Storage
@@ -14,6 +16,7 @@ _PAUSE_SECONDS = 2.0
 _AT_ONCE = 1_000
 
 _log = logging.getLogger(__name__)
+_failures = Counter("waybill_work_failures_total", "background work that failed and is tried again")
 
 
 async def drain(storage: Storage) -> None:
@@ -26,6 +29,7 @@ async def run(storage: Storage) -> None:
     """Until cancelled. What fails is tried again: all that is to be done stands in the database."""
     while True:
         for error in await _round(storage):
+            _failures.inc()
             if isinstance(error, Unavailable | StorageUnavailable):
                 _log.warning("background work waits: %s", error)
             else:

@@ -121,6 +121,8 @@ def test_only_the_origins_of_the_setting_may_call(narrow: str, service_url: str,
     [
         ("PORT", "65536"),
         ("PORT", "http"),
+        ("METRICS_PORT", "-1"),
+        ("METRICS_PORT", "65536"),
         ("PAGE_SIZE", "0"),
         ("PAGE_SIZE", "101"),
         ("PAGE_SIZE", "ten"),

@@ -10,7 +10,7 @@ import uvicorn
 from graph.schema import schema as graphql_schema
 from models import database
 from waybill import dev as embedded
-from waybill import logs
+from waybill import logs, metrics
 from waybill.app import create_app
 from waybill.cli.data_dir import data_dir_option
 from waybill.cli.database import chosen_database, read_settings
@@ -28,8 +28,9 @@ def dev(data_dir: Path, host: str | None, port: int | None) -> None:
     settings = read_settings()
     logs.configure(settings.log_level)
     try:
-        embedded.run(data_dir, _listening_on(settings, host, port))
-    except (embedded.DevError, ServerError) as error:
+        with metrics.served(settings):
+            embedded.run(data_dir, _listening_on(settings, host, port))
+    except (embedded.DevError, ServerError, metrics.MetricsError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -42,9 +43,12 @@ def serve(host: str | None, port: int | None) -> None:
     if not str(settings.database_url):
         raise click.ClickException("WAYBILL_DATABASE_URL is not set; `waybill dev` brings its own database")
     logs.configure(settings.log_level)
-    uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, loop="uvloop", **uvicorn_options(settings)
-    )
+    options = uvicorn_options(settings)
+    try:
+        with metrics.served(settings):
+            uvicorn.run(create_app(settings), host=settings.host, port=settings.port, loop="uvloop", **options)
+    except metrics.MetricsError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @click.command()

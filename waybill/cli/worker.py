@@ -13,7 +13,7 @@ from models import database
 from models.errors import WaybillError
 from storage.client import connected
 from storage.signing import Credentials
-from waybill import logs, seaweedfs
+from waybill import logs, metrics, seaweedfs
 from waybill.app import database_config, storage_config
 from waybill.cli.data_dir import data_dir_option
 from waybill.cli.database import chosen_database, read_settings
@@ -39,6 +39,10 @@ def worker(data_dir: Path, *, drain: bool) -> None:
             settings, credentials = with_files(settings, server), server.credentials
         settings = dataclasses.replace(settings, database_url=Secret(url))
         logs.configure(settings.log_level)
+        try:
+            stack.enter_context(metrics.served(settings))
+        except metrics.MetricsError as error:
+            raise click.ClickException(str(error)) from error
         asyncio.run(_work(settings, credentials, drain=drain))
 
 
