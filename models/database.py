@@ -1,9 +1,9 @@
 """The connection to PostgreSQL: set-up, migrations, and the few verbs the SQL of this package is run with."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import asyncpg
 from tortoise import Tortoise
@@ -103,26 +103,36 @@ async def transaction() -> AsyncIterator[BaseDBAsyncClient]:
     nested = isinstance(_client(), TransactionalDBClient)
     async with AsyncExitStack() as stack:
         stack.enter_context(refusing())
-        yield await stack.enter_async_context(in_transaction(CONNECTION))
-        if not nested and (whole := _whole.get()) is not None:
-            whole.push_async_exit(stack.pop_all())
+        client = await stack.enter_async_context(in_transaction(CONNECTION))
+        whole = None if nested else _whole.get()
+        if whole is not None and whole.first is not None:
+            await whole.first()
+        yield client
+        if whole is not None:
+            whole.stack.push_async_exit(stack.pop_all())
 
 
 @asynccontextmanager
-async def one_transaction() -> AsyncIterator[None]:
+async def one_transaction(first: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[None]:
     """Makes one transaction of those begun inside and of what is read after them; undone by any exception.
 
-    It begins with the first of them: what is done before holds no connection. They must be begun in the same task.
+    It begins with the first of them, and with ``first``: what is done before holds no connection. They must be begun in
+    the same task.
     """
     async with AsyncExitStack() as stack:
-        token = _whole.set(stack)
+        token = _whole.set(_Whole(stack, first))
         try:
             yield
         finally:
             _whole.reset(token)
 
 
-_whole: ContextVar[AsyncExitStack | None] = ContextVar("one_transaction", default=None)
+class _Whole(NamedTuple):
+    stack: AsyncExitStack
+    first: Callable[[], Awaitable[None]] | None
+
+
+_whole: ContextVar[_Whole | None] = ContextVar("one_transaction", default=None)
 
 
 def turns(tenant_id: int) -> Turns:
