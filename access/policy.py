@@ -70,6 +70,16 @@ class Operator:
 Caller: TypeAlias = Viewer | Operator
 
 
+def identity(caller: Caller) -> tuple[str, int, str]:
+    """Who is who beside the tenant, as far as one may be given again what was answered to the other.
+
+    Any key or token of the same user will do, but none that allows less or more.
+    """
+    if isinstance(caller, Operator):
+        return "operator", caller.operator_id, ""
+    return "user", caller.user_id, caller.most
+
+
 def as_viewer(caller: Caller) -> Viewer:
     """Raises Forbidden for operators: what is a tenant's is none of their business."""
     if isinstance(caller, Operator):

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from access.credentials import Attempt
 from access.policy import Caller
 from access.rates import Reservation
-from graph import metrics, transport
+from graph import idempotency, metrics, transport
 from graph.cost import PageSizes
 from graph.deadline import Deadline, End
 from graph.documents import Document, Documents
@@ -147,16 +147,16 @@ class GraphQLEndpoint:
         if request.method == "GET":
             deadline.listen(request.receive)
             parameters = transport.from_query_string(request.scope["query_string"])
-            return await self._answer(parameters, request.method, caller, trace)
+            return await self._answer(parameters, request, caller, trace)
         request.check_content()
         length = request.length(self._max_body_bytes)
         await self._spend(length // _BYTES_A_POINT, caller, trace)
         async with self._room.taken(caller.tenant_id, length):
             body = await request.body(length)
             deadline.listen(request.receive)
-            return await self._answer(transport.from_body(body), request.method, caller, trace)
+            return await self._answer(transport.from_body(body), request, caller, trace)
 
-    async def _answer(self, parameters: Parameters, method: str, caller: Caller, trace: RequestTrace) -> _Answer:
+    async def _answer(self, parameters: Parameters, request: Request, caller: Caller, trace: RequestTrace) -> _Answer:
         trace.operation_name = parameters.operation_name and parameters.operation_name[:_LONGEST_LOGGED_NAME]
         document = await self._documents.read(parameters.query)
         await self._spend(await _points(document, parameters) - _ENTRANCE, caller, trace)
@@ -166,9 +166,12 @@ class GraphQLEndpoint:
         trace.operation = operation.operation.value
         if operation.name:
             trace.operation_name = operation.name.value[:_LONGEST_LOGGED_NAME]
-        _check_allowed(operation, method, parameters.size)
+        _check_allowed(operation, request.method, parameters.size)
+        key = request.header(idempotency.HEADER) if operation.operation is OperationType.MUTATION else None
+        if key is not None:
+            idempotency.checked(key)
         context = self._make_context(caller)
-        result = await self._execute(document, parameters, context)
+        result = await self._execute(document, parameters, context, caller, key)
         answer: dict[str, Any] = {"errors": field_errors(result.errors, trace.request_id)} if result.errors else {}
         metrics.count_errors(answer.get("errors", ()))
         if result.data is not None:  # else nobody sees it; what a mutation noted that was undone stays unsaid
@@ -191,7 +194,9 @@ class GraphQLEndpoint:
         if reservation.refusal is not None:
             raise reservation.refusal
 
-    async def _execute(self, document: Document, parameters: Parameters, context: object) -> ExecutionResult:
+    async def _execute(
+        self, document: Document, parameters: Parameters, context: object, caller: Caller, key: str | None
+    ) -> ExecutionResult:
         """Raises RequestError if the variables are not what the operation declares."""
 
         def prepare() -> Any:
@@ -206,6 +211,8 @@ class GraphQLEndpoint:
                 answer_limits=self._answer_limits,
                 confirm=self._confirm,
                 record=self._record,
+                caller=caller,
+                idempotency_key=key,
             )
 
         executor = await in_thread(prepare) if parameters.size > _LARGE_BYTES else prepare()

@@ -6,15 +6,17 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
+import orjson
 from graphql import FieldNode, GraphQLField, GraphQLLeafType, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
 from graphql.execution.collect_fields import FieldDetails, FieldDetailsList, GroupedFieldSet
 from graphql.execution.values import get_argument_values
 from graphql.pyutils import Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from access.policy import Caller
+from graph.idempotency import ARGUMENT, Repeatable, checked, request_hash
 from graph.limits import AnswerLimits, too_complex
 from models import database
 from models.errors import WaybillError
@@ -43,11 +45,15 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         answer_limits: AnswerLimits,
         record: Callable[[Any], Awaitable[None]],
         confirm: Callable[[Any], Awaitable[None]],
+        caller: Caller,
+        idempotency_key: str | None,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._record = record
         self._confirm = confirm
+        self._caller = caller
+        self._idempotency_key = idempotency_key
         self._limits = answer_limits
         self._values = 0
         self._characters = 0
@@ -83,22 +89,69 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         return results
 
     async def _mutate(self, parent_type: GraphQLObjectType, *arguments: Any) -> Any:
+        """With a key, the answer that was given to the same request before, if there is one."""
+        _, details, path, *_ = arguments
         errors = self.collected_errors.errors
         before = len(errors)
         try:
-            async with database.one_transaction(partial(self._confirm, self.context_value)):
-                await self._confirm(self.context_value)
-                value = self.execute_field(parent_type, *arguments)
-                if self.is_awaitable(value):
-                    value = await value
-                if len(errors) > before:
-                    raise _UndoneError
-                await self._record(self.context_value)
+            await self._confirm(self.context_value)
+            repeatable = self._repeatable(parent_type, details, path)
+            if repeatable is None:
+                return await self._change(None, parent_type, *arguments)
+            answer = await repeatable.answer()
+            if answer is None:
+                try:
+                    return await self._change(repeatable, parent_type, *arguments)
+                except Exception:
+                    # Another one may have done it meanwhile, which is what has gone wrong, or a commit that was lost.
+                    answer = await repeatable.answer()
+                    if answer is None:
+                        raise
+                    del errors[before:]
+            return orjson.Fragment(answer)
         except WaybillError as error:  # not of the field, whose errors have a place already: it was not to be kept
-            _, details, path, *_ = arguments
             field = self._fields.get(id(details)) or self._field(parent_type, details)
             self.handle_field_error(error, field.definition.type, details, path)
+
+    async def _change(self, repeatable: Repeatable | None, parent_type: GraphQLObjectType, *arguments: Any) -> Any:
+        errors = self.collected_errors.errors
+        before = len(errors)
+
+        async def begun() -> None:
+            await self._confirm(self.context_value)
+            if repeatable is not None:
+                await repeatable.claim()
+
+        async with database.one_transaction(begun):
+            value = self.execute_field(parent_type, *arguments)
+            if self.is_awaitable(value):
+                value = await value
+            if len(errors) > before:
+                raise _UndoneError
+            await self._record(self.context_value)
+            if repeatable is not None:
+                answer = orjson.dumps(value)
+                async with database.transaction():  # which is this one, unless nothing has begun it yet
+                    await repeatable.keep(answer)
+                value = orjson.Fragment(answer)
         return value
+
+    def _repeatable(self, parent_type: GraphQLObjectType, details: FieldDetailsList, path: Path) -> Repeatable | None:
+        """None without a key. Raises BadInput for a key that is none."""
+        field = self._fields.get(id(details)) or self._field(parent_type, details)
+        if ARGUMENT not in field.definition.args:  # __typename
+            return None
+        try:
+            arguments = dict(self._arguments(field.definition, details[0]))
+        except Exception:  # noqa: BLE001 - execute_field says what is wrong with them, where it belongs
+            return None
+        given = arguments.pop(ARGUMENT, None)
+        field.arguments = arguments
+        key = self._idempotency_key if given is None else checked(given)
+        if key is None:
+            return None
+        asked = request_hash(arguments, field.nodes, self.fragment_definitions, self.variable_values.coerced)
+        return Repeatable.of(self._caller, key, str(path.key), asked)
 
     # -- fields --------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from graphql import GraphQLInputObjectType, GraphQLObjectType, GraphQLSchema, Un
 from strawberry.schema.config import StrawberryConfig
 
 from graph.coercion import build_inputs
+from graph.idempotency import add_argument
 from graph.mutations import Mutation
 from graph.queries import Query
 from graph.scalars import BigInt, Count, DateTime, Size
@@ -40,3 +41,4 @@ def _drop_null_defaults(of: GraphQLSchema) -> None:
 
 _drop_null_defaults(schema._schema)  # noqa: SLF001 - Strawberry has no public name for it
 build_inputs(schema)
+add_argument(schema._schema)  # noqa: SLF001 - see above

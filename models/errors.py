@@ -11,7 +11,9 @@ WaybillError
 ├── Conflict              CONFLICT
 │   ├── AlreadyExists     ALREADY_EXISTS
 │   ├── BatchNotEmpty     BATCH_NOT_EMPTY
-│   └── LastAdmin         LAST_ADMIN
+│   ├── LastAdmin         LAST_ADMIN
+│   └── IdempotencyConflict IDEMPOTENCY_CONFLICT
+├── InProgress            IN_PROGRESS
 ├── CrossTenantGrant      CROSS_TENANT_GRANT
 ├── QuotaExceeded         QUOTA_EXCEEDED
 ├── FileNotComplete       FILE_NOT_COMPLETE
@@ -118,6 +120,18 @@ class LastAdmin(Conflict):
     """The tenant would be left without an admin: make another user one first."""
 
     code = "LAST_ADMIN"
+
+
+class IdempotencyConflict(Conflict):
+    """This idempotency key was used for another request already: pass a new key, or repeat exactly that request."""
+
+    code = "IDEMPOTENCY_CONFLICT"
+
+
+class InProgress(WaybillError):
+    """The first request with this idempotency key is still being answered: repeat it in a moment, with the same key."""
+
+    code = "IN_PROGRESS"
 
 
 class CrossTenantGrant(WaybillError):

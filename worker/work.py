@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from prometheus_client import Counter
 
-from models import files
+from models import answers, files
 from models.errors import StorageUnavailable, Unavailable
 from storage.client import Storage
 from worker.deletions import delete_due
@@ -42,6 +42,7 @@ async def _round(storage: Storage) -> list[Exception]:
     kinds: tuple[Callable[[], Awaitable[int]], ...] = (
         lambda: verify_waiting(storage),
         lambda: files.expire(_AT_ONCE),
+        lambda: answers.forget(_AT_ONCE),
         lambda: delete_due(storage),
     )
     errors: list[Exception] = []

@@ -32,7 +32,7 @@ GENERATED = (
     "operators",
 )  # tables whose key the database makes; the others' are models/ids.py's
 
-# What models cannot say (migrations/_pairs.py, migrations/_uploads.py, migrations/_quotas.py).
+# What models cannot say (migrations/_pairs.py, _uploads.py, _quotas.py, _idempotency.py).
 FOREIGN_KEYS = {
     "api_keys_user_fkey": "FOREIGN KEY (tenant_id, user_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT",
     "batches_created_by_fkey": (
@@ -50,6 +50,7 @@ FOREIGN_KEYS = {
 OTHER_KEYS = {
     "object_pairs_pkey": "PRIMARY KEY (object_pk, key, value)",
     "usage_changes_pkey": "PRIMARY KEY (tenant_id, id)",
+    "idempotent_answers_pkey": "PRIMARY KEY (tenant_id, key_sha256)",
 }
 UPLOADS_INDEXES = {
     "uploads_current_state": "uploads USING btree (tenant_id, state, object_pk) WHERE is_current",
@@ -60,6 +61,9 @@ UPLOADS_INDEXES = {
 GRANTS_INDEXES = {
     "grants_user": "grants USING btree (user_id, id)",
     "grants_user_objects": "grants USING btree (user_id, object_pk) WHERE (object_pk IS NOT NULL)",
+}
+ANSWERS_INDEXES = {
+    "idempotent_answers_created_at": "idempotent_answers USING btree (created_at)",
 }
 UNIQUE_INDEXES = {
     "grants_unique": "grants USING btree (user_id, batch_pk, object_pk) NULLS NOT DISTINCT",
@@ -82,6 +86,11 @@ OTHER_COLUMNS = {
     ("object_pairs", "number"): ("double precision", False, None, None),
     ("object_pairs", "key"): ("text", True, None, "C"),
     ("object_pairs", "value"): ("text", True, None, "C"),
+    ("idempotent_answers", "tenant_id"): ("bigint", True, None, None),
+    ("idempotent_answers", "key_sha256"): ("bytea", True, None, None),
+    ("idempotent_answers", "request_sha256"): ("bytea", True, None, None),
+    ("idempotent_answers", "created_at"): ("timestamp with time zone", True, None, None),
+    ("idempotent_answers", "answer"): ("bytea", False, None, None),
     **{("tenants", name): ("bigint", True, "0", None) for name in ("used_bytes", "reserved_bytes", "used_objects")},
     **{
         ("usage_changes", name): ("bigint", True, None, None)
@@ -219,7 +228,7 @@ async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None
 
 
 async def test_tables_have_the_indexes_that_the_models_mean() -> None:
-    expected = PAIRS_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES
+    expected = PAIRS_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES | ANSWERS_INDEXES
     for model in MODELS:
         for index in model._meta.indexes:
             assert isinstance(index, Index)
@@ -316,6 +325,7 @@ CHANGE = (
     "INSERT INTO usage_changes (tenant_id, id, objects, used_bytes, reserved_bytes, kept_bytes)"
     " OVERRIDING SYSTEM VALUE VALUES"
 )
+ANSWER = "INSERT INTO idempotent_answers (tenant_id, key_sha256, request_sha256, created_at) VALUES"
 ROWS = [
     "TRUNCATE tenants CASCADE",
     f"{TENANT} (1, 'one', 'NONE', now()), (2, 'two', 'EDIT', now())",
@@ -408,6 +418,7 @@ REFUSED = [
     ("operators_secret_is_sha256", "UPDATE operators SET secret_sha256 = 'secret'"),
     ("audit_log_pkey", f"{ENTRY} (1, now(), 'READ_URL')"),
     ("audit_log_action_known", f"{ENTRY} (2, now(), 'OTHER')"),
+    ("idempotent_answers_pkey", f"{ANSWER} (0, '', '', now()), (0, '', '', now())"),
     ("usage_changes_pkey", f"{CHANGE} (1, 1, 0, 0, 0, 0), (1, 1, 0, 0, 0, 0)"),
 ]  # fmt: skip
 # (tenant, id) cannot be violated while id alone is unique: it is there to be referenced.

@@ -161,6 +161,7 @@ def test_migrate_says_what_it_applied(run: Run) -> None:
         "0005_grants",
         "0006_audit",
         "0007_operators",
+        "0008_idempotency",
     )
     assert run("migrate").stdout == "".join(f"applied {name}\n" for name in names)
     assert run("migrate").stdout == "nothing to apply\n"

@@ -106,7 +106,8 @@ def test_only_the_origins_of_the_setting_may_call(narrow: str, service_url: str,
     allowed = preflight(narrow, ORIGIN)
     assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-origin"] == ORIGIN
-    assert "authorization" in allowed.headers["access-control-allow-headers"].lower()
+    for header in ("authorization", "idempotency-key"):
+        assert header in allowed.headers["access-control-allow-headers"].lower()
     answer = httpx.post(
         f"{narrow}/graphql", json={"query": "{ __typename }"}, headers={**admin.headers, "Origin": ORIGIN}
     )

@@ -6,7 +6,8 @@ import functools
 import random
 import re
 import signal
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -28,8 +29,8 @@ _LONGEST_PAUSE_SECONDS = 60
 _LONGEST_LIMIT_SECONDS = 120  # a bucket is full again by then
 _TIMEOUT_SECONDS = 90  # longer than the service's own time-out, so that its answer is heard
 _TRANSIENT_STATUS = (429, 502, 503)
-# The database is away, or had to end one of two transactions, or S3 is away.
-_TRANSIENT_CODES = ("UNAVAILABLE", "CONFLICT", "STORAGE_UNAVAILABLE")
+# The database is away, or had to end one of two transactions, or S3 is away, or an earlier attempt is still under way.
+_TRANSIENT_CODES = ("UNAVAILABLE", "CONFLICT", "STORAGE_UNAVAILABLE", "IN_PROGRESS")
 _DENIED = ("UNAUTHENTICATED", "FORBIDDEN")
 
 QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
@@ -57,7 +58,6 @@ class ServiceError(click.ClickException):
         self.code = code
         self.transient = transient
         self.retry_after_seconds = retry_after_seconds
-        self.retried = False  # whether an earlier attempt may have done what this one was refused
 
     @property
     def concerns_all(self) -> bool:
@@ -111,19 +111,19 @@ class Service:
         """``data`` of an answer without errors. Raises ServiceError.
 
         What may go away by itself is repeated for about 16 seconds; where nobody has answered yet, not even once. What
-        costs more than is left of this minute's points waits for them, for as long as that takes.
+        costs more than is left of this minute's points waits for them, for as long as that takes. A mutation has a key:
+        it is done once, also where only its answer was lost.
         """
         try:
             body = orjson.dumps({"query": operation, "variables": variables})
         except orjson.JSONEncodeError as error:
             raise click.UsageError("An argument is not valid Unicode: pass text in UTF-8.") from error
+        headers = {"Idempotency-Key": str(uuid.uuid4())} if operation.startswith("mutation") else {}
         pauses = iter(_PAUSES_SECONDS)
-        retried = False
         while True:
             try:
-                return await self._attempt(body)
+                return await self._attempt(body, headers)
             except ServiceError as error:
-                error.retried = retried
                 limited = error.code == "RATE_LIMITED"
                 pause = 1 if limited else next(pauses, None)
                 most = _LONGEST_LIMIT_SECONDS if limited else _LONGEST_PAUSE_SECONDS
@@ -132,7 +132,6 @@ class Service:
                 # More than was asked for, so that not all who wait come back at the same moment.
                 seconds = error.retry_after_seconds + pause * random.uniform(0.5, 1)  # noqa: S311 - no secret
             await asyncio.sleep(seconds)
-            retried = retried or not limited
 
     async def page(self, operation: str, sizes: dict[str, int], **variables: object) -> Any:
         """As ``call``, with half of the sizes, and half of that, as long as more is too much for one answer."""
@@ -144,11 +143,11 @@ class Service:
                     raise
             sizes = {name: max(1, size // 2) for name, size in sizes.items()}
 
-    async def _attempt(self, body: bytes) -> Any:
+    async def _attempt(self, body: bytes, headers: Mapping[str, str]) -> Any:
         import httpx  # noqa: PLC0415 - see above
 
         try:
-            response = await self._http.post(self._url, content=body)
+            response = await self._http.post(self._url, content=body, headers=headers)
         except httpx.RequestError as error:
             raise Unreachable(
                 f"{self._url} cannot be reached: {str(error) or type(error).__name__}.\n"

@@ -114,7 +114,7 @@ class Import:
         except ServiceError as error:
             if error.code != "ALREADY_EXISTS":
                 raise
-            return error.retried
+            return False
         return True
 
     async def _fill(self, batch: Batch, existed: bool) -> None:
@@ -138,7 +138,7 @@ class Import:
             except ServiceError as error:
                 if error.code != "ALREADY_EXISTS":
                     raise
-                still = await self._absent(batch_id, absent, made_by_us=error.retried)
+                still = await self._absent(batch_id, absent)
                 if len(still) == len(absent):
                     raise
                 absent = still
@@ -146,7 +146,7 @@ class Import:
                 self.counts.objects_made += len(absent)
                 return
 
-    async def _absent(self, batch_id: str, objects: Sequence[Object], *, made_by_us: bool = False) -> list[Object]:
+    async def _absent(self, batch_id: str, objects: Sequence[Object]) -> list[Object]:
         """Those that are not there yet; the others are compared and counted."""
         absent = []
         for start in range(0, len(objects), PAGE):
@@ -160,8 +160,6 @@ class Import:
                     self._differs(one, f'is in batch "{node["batch"]["batchId"]}", not in "{batch_id}"')
                 elif node["data"] != one["data"]:
                     self._differs(one, "has other data")
-                elif made_by_us:
-                    self.counts.objects_made += 1
                 else:
                     self.counts.objects_existed += 1
         return absent

@@ -130,8 +130,6 @@ class Work:
         await self._complete({upload_id: file for file, upload_id in zip(uploads, ids, strict=True) if upload_id})
 
     def _tried_next(self, digests: dict[Local, str], error: ServiceError) -> list[dict[Local, str]]:
-        if error.code == "ALREADY_EXISTS" and error.retried:
-            return [digests]  # an attempt whose answer was lost has made them
         if len(digests) == 1:
             self._fail(next(iter(digests)), error.message)
             return []
