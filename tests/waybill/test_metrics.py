@@ -139,7 +139,7 @@ async def test_every_use_of_a_canary_is_counted(admin: Caller, more: Difference)
 
 async def test_statements_and_connections_are_shown(admin: Caller, url: str, more: Difference) -> None:
     await admin.execute("{ batches { nodes { id } } }")
-    assert of("waybill_statements_total", more()) == {(): 2}
+    assert of("waybill_statements_total", more())[()] >= 2  # with those that are sent meanwhile for other requests
     connections, idle, most = (
         shown(url)[f"waybill_database_connections{which}", ()] for which in ("", "_idle", "_max")
     )
