@@ -11,7 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import strawberry
@@ -69,6 +69,13 @@ class AlreadyAnswered(Exception):
     """Ends a transaction in which there is nothing to do: another has done it meanwhile."""
 
 
+class Part(NamedTuple):
+    """Which of how many mutations of a request, for each is answered, and may be undone, by itself."""
+
+    number: int  # from 0
+    of: int
+
+
 @dataclass(frozen=True, slots=True)
 class Repeatable:
     """One mutation of a request with a key."""
@@ -78,9 +85,8 @@ class Repeatable:
     _cipher: AESGCM
 
     @classmethod
-    def of(cls, caller: Caller, key: str, name: str, request_sha256: bytes) -> "Repeatable":
-        """``name`` is the mutation's in the answer, by which those of one request differ."""
-        whose = orjson.dumps([caller.tenant_id, *identity(caller), name])
+    def of(cls, caller: Caller, key: str, part: Part, request_sha256: bytes) -> "Repeatable":
+        whose = orjson.dumps([caller.tenant_id, *identity(caller), part.number])
         secret = HKDF(SHA256(), length=32, salt=None, info=whose).derive(key.encode())
         place = Place(caller.tenant_id, hashlib.sha256(whose + b"\0" + key.encode()).digest())
         return cls(place, request_sha256, AESGCM(secret))
@@ -122,6 +128,7 @@ async def _portioned(work: Any, text: bytes) -> bytes:
 
 
 def request_hash(
+    part: Part,
     arguments: Mapping[str, Any],
     nodes: Iterable[FieldNode],
     fragments: Mapping[str, FragmentDefinitionNode],
@@ -132,7 +139,7 @@ def request_hash(
     Raises BadInput for what no argument takes.
     """
     nodes = list(nodes)
-    asked = [nodes[0].name.value, arguments, _selected(nodes, fragments, variables)]
+    asked = [part.of, nodes[0].name.value, arguments, _selected(nodes, fragments, variables)]
     try:
         text = orjson.dumps(asked, default=_json, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError as error:
