@@ -16,7 +16,7 @@ from graphql.pyutils import Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from access.policy import Caller
-from graph.idempotency import ARGUMENT, Part, Repeatable, checked, request_hash
+from graph.idempotency import ARGUMENT, Part, Repeatable, asked, checked
 from graph.limits import AnswerLimits, too_complex
 from models import database
 from models.errors import WaybillError
@@ -142,8 +142,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             key, part = checked(given), Part(0, 1)  # for this mutation, whatever stands beside it
         if key is None:
             return None
-        asked = request_hash(part, arguments, field.nodes, self.fragment_definitions, self.variable_values.coerced)
-        return Repeatable.of(self._caller, key, part, asked)
+        what = asked(part, arguments, field.nodes, self.fragment_definitions, self.variable_values.coerced)
+        return Repeatable.of(self._caller, key, part, what)
 
     # -- fields --------------------------------------------------------------------------------------------------
 
