@@ -16,7 +16,7 @@ from graphql.pyutils import Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from access.policy import Caller
-from graph.idempotency import ARGUMENT, Repeatable, checked, request_hash
+from graph.idempotency import ARGUMENT, Part, Repeatable, asked, checked
 from graph.limits import AnswerLimits, too_complex
 from models import database
 from models.errors import WaybillError
@@ -80,22 +80,25 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         who is revoked meanwhile is to change nothing more.
         """
         results: dict[str, Any] = {}
-        for name, details in grouped_field_set.items():
+        for index, (name, details) in enumerate(grouped_field_set.items()):
             field_path = Path(path, name, parent_type.name)
+            part = Part(index, len(grouped_field_set))
             try:
-                results[name] = await self._mutate(parent_type, source_value, details, field_path, position_context)
+                results[name] = await self._mutate(
+                    part, parent_type, source_value, details, field_path, position_context
+                )
             except _UndoneError:
                 return None
         return results
 
-    async def _mutate(self, parent_type: GraphQLObjectType, *arguments: Any) -> Any:
+    async def _mutate(self, part: Part, parent_type: GraphQLObjectType, *arguments: Any) -> Any:
         """With a key, the answer that was given to the same request before, if there is one."""
         _, details, path, *_ = arguments
         errors = self.collected_errors.errors
         before = len(errors)
         try:
             await self._confirm(self.context_value)
-            repeatable = self._repeatable(parent_type, details, path)
+            repeatable = self._repeatable(part, parent_type, details)
             if repeatable is None:
                 return await self._change(None, parent_type, *arguments)
             answer = await repeatable.answer()
@@ -136,7 +139,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
                 value = orjson.Fragment(answer)
         return value
 
-    def _repeatable(self, parent_type: GraphQLObjectType, details: FieldDetailsList, path: Path) -> Repeatable | None:
+    def _repeatable(self, part: Part, parent_type: GraphQLObjectType, details: FieldDetailsList) -> Repeatable | None:
         """None without a key. Raises BadInput for a key that is none."""
         field = self._fields.get(id(details)) or self._field(parent_type, details)
         if ARGUMENT not in field.definition.args:  # __typename
@@ -147,11 +150,13 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             return None
         given = arguments.pop(ARGUMENT, None)
         field.arguments = arguments
-        key = self._idempotency_key if given is None else checked(given)
+        key = self._idempotency_key
+        if given is not None:
+            key, part = checked(given), Part(0, 1)  # for this mutation, whatever stands beside it
         if key is None:
             return None
-        asked = request_hash(arguments, field.nodes, self.fragment_definitions, self.variable_values.coerced)
-        return Repeatable.of(self._caller, key, str(path.key), asked)
+        what = asked(part, arguments, field.nodes, self.fragment_definitions, self.variable_values.coerced)
+        return Repeatable.of(self._caller, key, part, what)
 
     # -- fields --------------------------------------------------------------------------------------------------
 

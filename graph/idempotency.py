@@ -5,13 +5,14 @@ only a hash is stored, so that the table gives nothing away.
 """
 
 import hashlib
+import hmac
 import re
 import secrets
 import zlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import strawberry
@@ -69,6 +70,13 @@ class AlreadyAnswered(Exception):
     """Ends a transaction in which there is nothing to do: another has done it meanwhile."""
 
 
+class Part(NamedTuple):
+    """Which of how many mutations of a request, for each is answered, and may be undone, by itself."""
+
+    number: int  # from 0
+    of: int
+
+
 @dataclass(frozen=True, slots=True)
 class Repeatable:
     """One mutation of a request with a key."""
@@ -78,12 +86,13 @@ class Repeatable:
     _cipher: AESGCM
 
     @classmethod
-    def of(cls, caller: Caller, key: str, name: str, request_sha256: bytes) -> "Repeatable":
-        """``name`` is the mutation's in the answer, by which those of one request differ."""
-        whose = orjson.dumps([caller.tenant_id, *identity(caller), name])
-        secret = HKDF(SHA256(), length=32, salt=None, info=whose).derive(key.encode())
+    def of(cls, caller: Caller, key: str, part: Part, asked: bytes) -> "Repeatable":
+        """``asked`` is what the request is compared by."""
+        whose = orjson.dumps([caller.tenant_id, *identity(caller), part.number])
+        secret = HKDF(SHA256(), length=64, salt=None, info=whose).derive(key.encode())
         place = Place(caller.tenant_id, hashlib.sha256(whose + b"\0" + key.encode()).digest())
-        return cls(place, request_sha256, AESGCM(secret))
+        # With a secret, so that nobody who has the table can try what was asked.
+        return cls(place, hmac.digest(secret[32:], asked, "sha256"), AESGCM(secret[:32]))
 
     async def answer(self) -> bytes | None:
         """As JSON, if there is one. Raises IdempotencyConflict where it is another request's."""
@@ -91,7 +100,7 @@ class Repeatable:
             return None
         if found.request_sha256 != self._request_sha256:
             raise IdempotencyConflict
-        return await _portioned(self._open, found.sealed)
+        return await _aside(self._open, found.sealed)
 
     async def claim(self) -> None:
         """Raises AlreadyAnswered, InProgress."""
@@ -102,7 +111,7 @@ class Repeatable:
         """Raises TooComplex for an answer that is too large to be kept."""
         if len(answer) > _MOST_BYTES:
             raise too_complex("answer_bytes", _MOST_BYTES)
-        await answers.keep(self._place, await _portioned(self._seal, answer))
+        await answers.keep(self._place, await _aside(self._seal, answer))
 
     def _seal(self, answer: bytes) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -113,31 +122,30 @@ class Repeatable:
         return zlib.decompress(self._cipher.decrypt(nonce, text, self._request_sha256))
 
 
-async def _portioned(work: Any, text: bytes) -> bytes:
-    result: bytes = await in_thread(work, text) if len(text) > _LARGE_BYTES else work(text)
-    return result
+async def _aside(work: Callable[[bytes], bytes], text: bytes) -> bytes:
+    return await in_thread(work, text) if len(text) > _LARGE_BYTES else work(text)
 
 
 # -- the same request ----------------------------------------------------------------------------------------------
 
 
-def request_hash(
+def asked(
+    part: Part,
     arguments: Mapping[str, Any],
     nodes: Iterable[FieldNode],
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: Variables,
 ) -> bytes:
-    """Of one mutation, ``arguments`` coerced, as SHA-256: however it is spaced, and its variables and fragments named.
+    """What one mutation asks for, ``arguments`` coerced, however it is spaced, and its variables and fragments named.
 
     Raises BadInput for what no argument takes.
     """
     nodes = list(nodes)
-    asked = [nodes[0].name.value, arguments, _selected(nodes, fragments, variables)]
+    parts = [part.of, nodes[0].name.value, arguments, _selected(nodes, fragments, variables)]
     try:
-        text = orjson.dumps(asked, default=_json, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(parts, default=_json, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError as error:
         raise BadInput("The request is nested too deeply, or has a number or text that nothing takes.") from error
-    return hashlib.sha256(text).digest()
 
 
 def _json(value: object) -> object:

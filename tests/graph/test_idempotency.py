@@ -1,18 +1,23 @@
 """A mutation that is sent again with its key: done once, answered each time with the same."""
 
 import asyncio
+import random
 import re
+from collections import defaultdict
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from tortoise.backends.base.client import TransactionalDBClient
 
 from access.credentials import create_key
 from graph import idempotency
 from models import KeyScope, answers, database
 from models.asyncpg_client import Transaction
 from storage.client import Storage
+from storage.proof import prove
 from tests.access.test_audit import log
 from tests.access.test_matrix import CALLERS, TABLE, fields, operator_key, world
 from tests.conftest import Caller, NewCaller
@@ -20,7 +25,7 @@ from tests.graph.test_mutations import contents
 from tests.graph.test_quotas import usage
 from tests.models.conftest import until
 from tests.statements import statements_of
-from tests.uploads import CREATE_BATCH, file_of
+from tests.uploads import COMPLETE, CREATE_BATCH, announced, file_of
 from worker import work
 
 CREATE = """mutation($id: String!, $objects: [ObjectInput!], $key: String) {
@@ -126,12 +131,18 @@ async def test_request_is_the_same_however_it_is_written(admin: Caller, query: s
     assert said(await send(admin, "key", query, **variables)) == said(first)
 
 
+DELETE = 'deleteBatch(input: {batchId: "other"}) { deletedBatchId }'
+
+
 async def test_another_request_with_the_same_key_is_refused_and_does_nothing(admin: Caller) -> None:
+    await admin.create_batch("other")
     await send(admin, "key", OBJECTS, id="b")
     before = await contents(admin)
-    for query in OTHER:
+    more = [OBJECTS.replace("made:", f"{DELETE} made:"), OBJECTS.replace("} fragment", f"{DELETE} }} fragment")]
+    for query in (*OTHER, *more):
         assert code(await send(admin, "key", query, id="b")) == "IDEMPOTENCY_CONFLICT", query
     assert code(await send(admin, "key", OBJECTS, id="c")) == "IDEMPOTENCY_CONFLICT"
+    assert code(await send(admin, "key", f"mutation {{ {DELETE} }}")) == "IDEMPOTENCY_CONFLICT"
     assert await contents(admin) == before
 
 
@@ -145,9 +156,8 @@ FAULTS = {  # in the mutation itself, and in what is selected of its payload
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_mutation_that_failed_leaves_nothing_and_runs_again(admin: Caller, fault: str) -> None:
     await admin.create_batch("other", {"o": []})
-    assert (
-        code(await send(admin, "key", FAULTS[fault], **({} if fault == "ALREADY_EXISTS" else {"after": "x"}))) == fault
-    )
+    given = {"after": "x"} if fault == "BAD_CURSOR" else {}
+    assert code(await send(admin, "key", FAULTS[fault], **given)) == fault
     assert await rows(admin) == []
     await admin.execute('mutation { deleteObjects(input: {objectIds: ["o"]}) { deletedObjectIds } }')
     assert code(await send(admin, "key", FAULTS[fault])) is None
@@ -193,6 +203,34 @@ async def test_many_at_once_with_one_key_do_it_once_and_all_get_the_same_answer(
     assert len(await rows(admin)) == 1
     keys = await admin.execute("{ viewer { keys { totalCount } } }")
     assert (keys["viewer"]["keys"]["totalCount"] - 1) + len(await batch_ids(admin)) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_each_key_does_one_thing_however_often_it_is_sent_and_given_up(admin: Caller, seed: int) -> None:
+    chance = random.Random(seed)
+    answers_of: dict[str, set[bytes]] = defaultdict(set)
+
+    async def once(key: str, turns: int | None) -> None:
+        """Its client goes away after so many turns of the event loop."""
+        sent = asyncio.create_task(send(admin, key, CREATE_KEY))
+        if turns is not None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            sent.cancel()
+        with suppress(asyncio.CancelledError):
+            answer = await sent
+            assert code(answer) is None
+            answers_of[key].add(said(answer))
+
+    keys = [f"key {number}" for number in range(5)]
+    await asyncio.gather(
+        *(once(key, chance.choice([None, chance.randrange(200)])) for key in chance.choices(keys, k=30))
+    )
+    for key in keys:
+        await once(key, None)
+    assert [len(answers_of[key]) for key in keys] == [1] * 5
+    made = await admin.execute("{ viewer { keys { totalCount } } }")
+    assert made["viewer"]["keys"]["totalCount"] == 1 + 5
 
 
 class Held:
@@ -329,6 +367,33 @@ async def test_key_takes_three_statements_more_and_an_answer_from_before_one(adm
         counts.append(count)
     plain, first, again = counts
     assert (first - plain, again) == (3, 2)  # of which one authenticates
+
+
+async def test_nothing_is_claimed_and_no_connection_held_while_s3_is_asked(
+    admin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await announced(admin, b"hello")
+    held: list[bool] = []
+
+    async def asked(*arguments: Any, **options: Any) -> Any:
+        held.append(isinstance(database._client(), TransactionalDBClient))
+        return await prove(*arguments, **options)
+
+    monkeypatch.setattr("graph.context.prove", asked)
+    first = await send(admin, "key", COMPLETE, ids=[upload["id"]])
+    assert code(first) is None
+    assert said(await send(admin, "key", COMPLETE, ids=[upload["id"]])) == said(first)
+    assert held == [False]
+
+
+async def test_request_that_cannot_be_compared_is_bad_input(admin: Caller) -> None:
+    where: dict[str, Any] = {}
+    for _ in range(260):
+        where = {"not": where}
+    query = """mutation($where: ObjectWhere) { createBatch(input: {batchId: "b"}) {
+      batch { objects(where: $where) { totalCount } } } }"""
+    for key in (None, "key"):
+        assert code(await send(admin, key, query, where=where)) == "BAD_INPUT"
 
 
 async def test_answers_are_forgotten_after_a_day(admin: Caller, storage: Storage) -> None:
