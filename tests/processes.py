@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests import recorded
+from waybill.cli import main
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
@@ -38,10 +40,14 @@ def running(
     out: str | Path = os.devnull,
     error: str | Path = os.devnull,
     prepare: Callable[[], None] = nothing,
+    anew: bool = False,
     **environment: str,
 ) -> Iterator[BaseProcess]:
-    """`waybill ARGUMENTS`, terminated at the end. ``prepare``, a function of a module, is called in it first."""
-    given = (arguments, os.environ | environment, str(out), str(error), prepare)
+    """`waybill ARGUMENTS`, terminated at the end. ``prepare``, a function of a module, is called in it first.
+
+    ``anew`` it is what a user starts, who has nothing imported yet; what that sends is not recorded.
+    """
+    given = (arguments, os.environ | environment, str(out), str(error), prepare, anew)
     process = _context.Process(target=_run, args=given, daemon=True)
     process.start()
     try:
@@ -68,14 +74,19 @@ def send(process: BaseProcess, number: signal.Signals) -> None:
 
 
 def _run(
-    arguments: tuple[str, ...], environment: dict[str, str], out: str, error: str, prepare: Callable[[], None]
+    arguments: tuple[str, ...],
+    environment: dict[str, str],
+    out: str,
+    error: str,
+    prepare: Callable[[], None],
+    anew: bool,
 ) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
     for path, number in ((out, 1), (error, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    recorded.record_for_another(environment[recorded.FILE])
     prepare()
-    from waybill.cli import main
-
+    if anew:
+        os.execve(sys.executable, [sys.executable, "-m", "waybill", *arguments], environment)  # noqa: S606
+    os.environ.clear()
+    os.environ.update(environment)
+    recorded.record_for_another(environment[recorded.FILE])
     main(arguments, prog_name="waybill")
