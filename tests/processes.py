@@ -57,12 +57,12 @@ def running(
         process.join()
 
 
-def finished(*arguments: str, seconds: float = 30, **environment: str) -> Output:
+def finished(*arguments: str, anew: bool = False, **environment: str) -> Output:
     """`waybill ARGUMENTS` that ends by itself."""
     with tempfile.TemporaryDirectory() as directory:
         out, error = Path(directory, "out"), Path(directory, "error")
-        with running(*arguments, out=out, error=error, **environment) as process:
-            process.join(seconds)
+        with running(*arguments, out=out, error=error, anew=anew, **environment) as process:
+            process.join(60)
             assert process.exitcode is not None, f"waybill {arguments} goes on"
         return Output(process.exitcode, out.read_text(), error.read_text())
 

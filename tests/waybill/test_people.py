@@ -40,7 +40,7 @@ def test_from_an_empty_database_to_a_key_that_works_and_back(run: Run, empty_url
     assert key.split("_")[1] in listed
     assert "laptop" in listed
     assert key.split("_")[2] not in listed
-    with served(empty_url) as service:
+    with served(empty_url, anew=True) as service:
 
         def viewer() -> httpx.Response:
             return httpx.post(f"{service}/graphql", json=QUERY, headers={"Authorization": f"Bearer {key}"})
