@@ -247,14 +247,13 @@ def served(
     *,
     until: str = "/readyz",
     log: str = os.devnull,
-    prepare: Callable[[], None] = processes.nothing,
-    anew: bool = False,
+    prepare: str = "",
     **environment: str,
 ) -> Iterator[str]:
     """A real `waybill serve` process, whose answer at ``until`` is good; the address it listens on."""
     port = free_port()
     environment["WAYBILL_DATABASE_URL"] = database_url
-    with processes.running("serve", "--port", str(port), error=log, prepare=prepare, anew=anew, **environment):
+    with processes.running("serve", "--port", str(port), error=log, prepare=prepare, **environment):
         wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}{until}").status_code == 200)
         yield f"http://127.0.0.1:{port}"
 

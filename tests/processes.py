@@ -7,10 +7,11 @@ sends to the database is recorded for the second wall (tests/wall.py).
 import contextlib
 import multiprocessing
 import os
+import pkgutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
@@ -24,14 +25,13 @@ _context.set_forkserver_preload(
 )
 
 
+ANEW = "anew"
+
+
 class Output(NamedTuple):
     exit_code: int
     stdout: str
     stderr: str
-
-
-def nothing() -> None:
-    pass
 
 
 @contextlib.contextmanager
@@ -39,15 +39,14 @@ def running(
     *arguments: str,
     out: str | Path = os.devnull,
     error: str | Path = os.devnull,
-    prepare: Callable[[], None] = nothing,
-    anew: bool = False,
+    prepare: str = "",
     **environment: str,
 ) -> Iterator[BaseProcess]:
-    """`waybill ARGUMENTS`, terminated at the end. ``prepare``, a function of a module, is called in it first.
+    """`waybill ARGUMENTS`, terminated at the end. ``prepare``, "package.module:function", is called in it first.
 
-    ``anew`` it is what a user starts, who has nothing imported yet; what that sends is not recorded.
+    ``ANEW`` it is what a user starts, who has nothing imported yet; what that sends is not recorded.
     """
-    given = (arguments, os.environ | environment, str(out), str(error), prepare, anew)
+    given = (arguments, os.environ | environment, str(out), str(error), prepare)
     process = _context.Process(target=_run, args=given, daemon=True)
     process.start()
     try:
@@ -57,11 +56,11 @@ def running(
         process.join()
 
 
-def finished(*arguments: str, anew: bool = False, **environment: str) -> Output:
+def finished(*arguments: str, prepare: str = "", **environment: str) -> Output:
     """`waybill ARGUMENTS` that ends by itself."""
     with tempfile.TemporaryDirectory() as directory:
         out, error = Path(directory, "out"), Path(directory, "error")
-        with running(*arguments, out=out, error=error, anew=anew, **environment) as process:
+        with running(*arguments, out=out, error=error, prepare=prepare, **environment) as process:
             process.join(60)
             assert process.exitcode is not None, f"waybill {arguments} goes on"
         return Output(process.exitcode, out.read_text(), error.read_text())
@@ -73,20 +72,14 @@ def send(process: BaseProcess, number: signal.Signals) -> None:
         os.kill(process.pid, number)
 
 
-def _run(
-    arguments: tuple[str, ...],
-    environment: dict[str, str],
-    out: str,
-    error: str,
-    prepare: Callable[[], None],
-    anew: bool,
-) -> None:
+def _run(arguments: tuple[str, ...], environment: dict[str, str], out: str, error: str, prepare: str) -> None:
     for path, number in ((out, 1), (error, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    prepare()
-    if anew:
+    if prepare == ANEW:
         os.execve(sys.executable, [sys.executable, "-m", "waybill", *arguments], environment)  # noqa: S606
     os.environ.clear()
     os.environ.update(environment)
     recorded.record_for_another(environment[recorded.FILE])
+    if prepare:
+        pkgutil.resolve_name(prepare)()
     main(arguments, prog_name="waybill")

@@ -7,12 +7,11 @@ import os
 import re
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,12 +22,11 @@ from click.testing import CliRunner
 
 from tests import processes
 from tests.conftest import new_database, wait_for
-from tests.waybill.conftest import as_nobody, gone, needs_root, new_directory, postmaster
-from tests.waybill.test_seaweedfs import body_of, put
+from tests.waybill.buckets import body_of, put
+from tests.waybill.conftest import gone, new_directory, postmaster
 from waybill import dev as embedded
 from waybill import postgres, seaweedfs
 from waybill.cli import COMMANDS, main
-from waybill.settings import Settings
 
 QUERY = "{ batches { nodes { batchId } } }"
 
@@ -62,15 +60,14 @@ class Dev:
 def dev(
     data_dir: Path,
     *options: str,
-    prepare: Callable[[], None] = processes.nothing,
-    anew: bool = False,
+    prepare: str = "",
     **environ: str,
 ) -> Iterator[Dev]:
     """On any free port; stopped at the end, if it has not been before."""
     command = ["dev", "--data-dir", str(data_dir), "--port", "0", *options]
     with tempfile.TemporaryDirectory() as directory:
         out, error = Path(directory, "out"), Path(directory, "error")
-        with processes.running(*command, out=out, error=error, prepare=prepare, anew=anew, **environ) as process:
+        with processes.running(*command, out=out, error=error, prepare=prepare, **environ) as process:
             wait_for(lambda: process.exitcode is not None or (out.exists() and out.read_text().count("\n") == 4), 60)
             assert process.exitcode is None, error.read_text()
             yield Dev(process, *said(out.read_text()))
@@ -121,7 +118,7 @@ def command(*arguments: str, **environ: str) -> str:
 
 def test_start_use_stop_and_start_again(directory: Path) -> None:
     data_dir = directory / "data"
-    with dev(data_dir, anew=True) as first:
+    with dev(data_dir, prepare=processes.ANEW) as first:
         first.create_batch("kept")
         pasted = subprocess.run(["sh", "-c", first.curl], capture_output=True, text=True, check=True)
         assert '"batchId":"kept"' in pasted.stdout
@@ -231,7 +228,7 @@ def test_closed_terminal_stops_everything_unless_told_otherwise(used: Path, with
         server = postmaster(used)
         assert service.stop(signal.SIGHUP) == 0
         assert gone(server)
-    with dev(used, prepare=ignore_hangups, **with_files) as service:
+    with dev(used, prepare=f"{__name__}:ignore_hangups", **with_files) as service:
         processes.send(service.process, signal.SIGHUP)
         time.sleep(0.5)
         assert service.batches() == []
@@ -319,37 +316,3 @@ def test_what_was_revoked_stays_so(tmp_path: Path, revoke: tuple[str, ...], said
     there("user", "create", "other", "ada")
     key_file.write_text(there("key", "create", "other", "ada"))  # as the message says
     assert prepare() == key_file.read_text()
-
-
-def test_taken_port_is_said_before_anything_is_made(directory: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        message = refused("--data-dir", directory / "data", "--port", str(port))
-    assert f"port {port} on 127.0.0.1 is taken" in message
-    assert f"--port {port + 1}" in message
-    assert not (directory / "data").exists()
-
-
-@pytest.mark.parametrize("text", ["no-such-host.invalid", "192.0.2.1"])
-def test_address_that_is_not_here_is_said(directory: Path, text: str) -> None:
-    assert f"cannot listen on {text}, port 8000" in refused("--data-dir", directory / "data", "--host", text)
-
-
-@pytest.mark.parametrize(
-    ("made", "said"),
-    [("thesis.txt", "holds other files (thesis.txt)"), ("lock", "cannot run in"), ("api-key", "cannot run in")],
-)
-def test_unusable_directory_is_said_without_a_trace(directory: Path, made: str, said: str) -> None:
-    (directory / made).mkdir()
-    assert said in refused("--data-dir", directory, "--port", "0")
-
-
-@needs_root
-def test_directory_of_another_user_is_said(directory: Path) -> None:
-    (directory / "lock").touch(mode=0o600)
-
-    def start() -> str:
-        embedded.run(directory, Settings(port=0))
-        return "ran"
-
-    assert f"refused: {directory / 'lock'} belongs to another user" in as_nobody(start)

@@ -157,7 +157,7 @@ def minutes_of_two_seconds() -> None:
 @pytest.fixture(scope="module")
 def quick(database_url: str, with_files: dict[str, str]) -> Iterator[str]:
     few = {"WAYBILL_RATE_LIMIT_USER_POINTS": "700"}
-    with served(database_url, prepare=minutes_of_two_seconds, **with_files, **few) as url:
+    with served(database_url, prepare=f"{__name__}:minutes_of_two_seconds", **with_files, **few) as url:
         yield url
 
 

@@ -206,7 +206,7 @@ async def test_command_drains_and_ends(
     [key] = await deleted(admin, 1)
     [row] = await database.fetch("SELECT bucket FROM deletions WHERE key = $1", key)
     given = {"WAYBILL_DATABASE_URL": database_url, **with_files}
-    done = await asyncio.to_thread(processes.finished, "worker", "--drain", anew=True, **given)
+    done = await asyncio.to_thread(processes.finished, "worker", "--drain", prepare=processes.ANEW, **given)
     assert done.exit_code == 0
     assert await waiting() == {}
     assert await storage.head(row["bucket"], key) is None
