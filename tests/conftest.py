@@ -254,7 +254,7 @@ def served(
     port = free_port()
     environment["WAYBILL_DATABASE_URL"] = database_url
     with processes.running("serve", "--port", str(port), error=log, prepare=prepare, **environment):
-        wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}{until}").status_code == 200)
+        wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}{until}").status_code == 200, 60)
         yield f"http://127.0.0.1:{port}"
 
 

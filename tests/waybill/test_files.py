@@ -196,7 +196,7 @@ def test_upload_outlives_a_restart_of_the_service(
     service = {"WAYBILL_DATABASE_URL": database_url, "WAYBILL_PORT": str(port), **with_files}
     cli = Cli(f"http://127.0.0.1:{port}", admin.key)
     with processes.running("serve", **service) as first:
-        wait_for(lambda: httpx.get(f"{cli.url}/readyz").status_code == 200)
+        wait_for(lambda: httpx.get(f"{cli.url}/readyz").status_code == 200, 60)
         process = cli.start("upload", str(source), "--batch", "many", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         wait_for(lambda: cli.output("objects", "--count") != "0\n")
         first.kill()
