@@ -58,6 +58,10 @@ def pytest_configure(config: pytest.Config) -> None:
         recorded.record()
 
 
+def pytest_unconfigure() -> None:
+    _others.close()
+
+
 async def tables_of_tenants(url: str) -> frozenset[str]:
     connection = await asyncpg.connect(url)
     try:
