@@ -8,8 +8,6 @@ import contextlib
 import os
 import secrets
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -26,6 +24,7 @@ from access.credentials import create_key
 from models import AccessLevel, Role, Tenant, User, database
 from storage.client import Config, Storage, connected
 from storage.signing import Credentials
+from tests import processes
 from waybill import postgres, seaweedfs
 from waybill.app import create_app
 from waybill.settings import Settings
@@ -243,17 +242,20 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def served(database_url: str, *, until: str = "/readyz", log: str = os.devnull, **environment: str) -> Iterator[str]:
+def served(
+    database_url: str,
+    *,
+    until: str = "/readyz",
+    log: str = os.devnull,
+    prepare: str = "",
+    **environment: str,
+) -> Iterator[str]:
     """A real `waybill serve` process, whose answer at ``until`` is good; the address it listens on."""
     port = free_port()
-    command = [sys.executable, "-m", "waybill", "serve", "--port", str(port)]
-    environment = {**os.environ, "WAYBILL_DATABASE_URL": database_url, **environment}
-    with Path(log).open("wb") as stderr, subprocess.Popen(command, env=environment, stderr=stderr) as process:
-        try:
-            wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}{until}").status_code == 200)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
+    environment["WAYBILL_DATABASE_URL"] = database_url
+    with processes.running("serve", "--port", str(port), error=log, prepare=prepare, **environment):
+        wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}{until}").status_code == 200, 60)
+        yield f"http://127.0.0.1:{port}"
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:

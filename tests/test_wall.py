@@ -1,12 +1,15 @@
 """What the second wall (tests/wall.py) lets through and what it does not."""
 
+import asyncio
 import os
+from pathlib import Path
 
+import httpx
 import pytest
 
 from models import database
 from tests import wall
-from tests.conftest import Caller
+from tests.conftest import Caller, served
 from tests.tenant_predicates import unbound
 
 TABLES = frozenset({"objects", "object_pairs", "uploads", "grants", "users"})
@@ -78,6 +81,39 @@ async def test_a_statement_of_the_service_without_its_tenant_fails_the_test(
     await admin.execute("{ objects { nodes { objectId } } }")
     caught = wall.unbounded()
     assert any("models.reads.objects" in one and " objects o " in one for one in caught)
+
+
+def careless() -> None:
+    """In a service process: all statements lose their tenants."""
+    original = database.fetch
+
+    async def fetch(sql: str, *arguments: object) -> object:
+        return await original(sql.replace("o.tenant_id = $1::bigint", "$1::bigint > 0"), *arguments)
+
+    database.fetch = fetch  # type: ignore[assignment]
+
+
+async def test_so_does_one_of_another_process(admin: Caller, database_url: str) -> None:
+    service = served(database_url, prepare=f"{__name__}:careless")
+    url = await asyncio.to_thread(service.__enter__)
+    async with httpx.AsyncClient(base_url=url, headers=admin.headers) as client:
+        answer = await client.post("/graphql", json={"query": "{ objects(first: 3) { nodes { objectId } } }"})
+    await asyncio.to_thread(service.__exit__, None, None, None)
+    assert answer.status_code == 200
+    caught = wall.unbounded()
+    assert any("models.reads.objects" in one and " objects o " in one for one in caught)
+
+
+NOT_RECORDED = {
+    "tests/processes.py": "starts as a user does where the start itself is the claim",
+    "tests/waybill/commands.py": "commands for clients, which know no database",
+}
+
+
+def test_processes_of_the_service_are_started_where_they_are_recorded() -> None:
+    here = Path(__file__)
+    files = [file for file in here.parent.rglob("*.py") if file != here and '"-m", "waybill"' in file.read_text()]
+    assert {file.relative_to(here.parents[1]).as_posix() for file in files} == NOT_RECORDED.keys()
 
 
 async def test_exemptions_are_of_functions_that_send_statements() -> None:

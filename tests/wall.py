@@ -1,20 +1,18 @@
 """The second wall between tenants: in every test, each statement that the service sends is bounded to one tenant.
 
-Recorded is what goes through the service's connections, by the ORM too, with the functions that sent it; what tests ask
-there for themselves is not. A statement that none of the exemptions names fails the test that sent it first.
+Recorded (tests/recorded.py) is what goes through the service's connections, those of its own processes too; what tests
+ask there for themselves is not. A statement that none of the exemptions names fails the test that sent it first.
 """
 
 import asyncio
 import os
-import sys
+import tempfile
 from collections.abc import Iterator
-from types import FrameType
-from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
 
-from models import asyncpg_client, database
+from tests import recorded
 from tests.tenant_predicates import unbound
 
 # Functions whose statements may mention tables without their tenant, which tables, and why.
@@ -48,59 +46,8 @@ LIKE_TENANT = {
     ("grants", "user_id"): "a grant is of its user's tenant, by foreign key, and the user is who asks",
 }
 
-_SERVICE = ("models", "storage", "access", "graph", "worker", "waybill")
-_BELOW = ("models.database", "models.asyncpg_client", "models.trace", "models.faults")
-_NEAREST = 3  # functions: who wrote the statement, and who asked for it
-
-
-class Sent(NamedTuple):
-    sql: str
-    by: tuple[str, ...]
-
-
 _tables: set[str] = set()
-_seen: set[Sent] = set()
-_unchecked: list[Sent] = []
-
-
-class Recorded(asyncpg_client.Connection):
-    async def execute(self, query: str, *args: Any, **options: Any) -> str:
-        _note(query)
-        return await super().execute(query, *args, **options)
-
-    async def executemany(self, command: str, args: Any, **options: Any) -> None:
-        _note(command)
-        await super().executemany(command, args, **options)
-
-    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
-        _note(query)
-        return await super().fetch(query, *args, **options)
-
-    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
-        _note(query)
-        return await super().fetchrow(query, *args, **options)
-
-    async def copy_records_to_table(self, table_name: str, **options: Any) -> str:
-        columns = ", ".join(options["columns"])
-        _note(f"INSERT INTO {table_name} ({columns}) SELECT")  # which says the same
-        return await super().copy_records_to_table(table_name, **options)
-
-
-def _note(sql: str) -> None:
-    if sql.startswith(asyncpg_client._TRANSACTION_CONTROL):
-        return
-    by: list[str] = []
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and len(by) < _NEAREST:
-        module = frame.f_globals["__name__"]
-        if frame.f_code is database.migrate.__code__:
-            return
-        if module.partition(".")[0] in _SERVICE and module not in _BELOW:
-            by.append(f"{module}.{frame.f_code.co_qualname}")
-        frame = frame.f_back
-    if by and (sent := Sent(sql, tuple(by))) not in _seen:
-        _seen.add(sent)
-        _unchecked.append(sent)
+_others = tempfile.NamedTemporaryFile(prefix="waybill-test-")  # noqa: SIM115 - lives as long as the process
 
 
 @pytest.hookimpl(trylast=True)
@@ -108,7 +55,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Once the server runs, which conftest.py starts."""
     if not config.option.collectonly:
         _tables.update(asyncio.run(tables_of_tenants(os.environ["WAYBILL_TEST_DATABASE"])))
-        asyncpg_client.Client.connection_class = Recorded
+        os.environ[recorded.FILE] = _others.name
+        recorded.record()
+
+
+def pytest_unconfigure() -> None:
+    _others.close()
 
 
 async def tables_of_tenants(url: str) -> frozenset[str]:
@@ -132,12 +84,10 @@ def _statements_keep_to_one_tenant() -> Iterator[None]:
 
 def unbounded() -> list[str]:
     """Of the statements sent since this was last asked, each once in a run."""
-    sent = _unchecked[:]
-    _unchecked.clear()
-    return [found for one in sent for found in problems(one)]
+    return [found for one in recorded.taken() for found in problems(one)]
 
 
-def problems(sent: Sent) -> Iterator[str]:
+def problems(sent: recorded.Sent) -> Iterator[str]:
     exempt = {table for name in sent.by if name in EXEMPT for table in EXEMPT[name][0].split()}
     for mention in unbound(sent.sql, frozenset(_tables), LIKE_TENANT):
         if mention.split()[0] not in exempt:

@@ -73,7 +73,7 @@ thing = st.fixed_dictionaries(
 QUERY = "query($thing: Thing!, $things: [Thing!]) { describe(thing: $thing, things: $things) }"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(thing, st.none() | st.lists(thing, max_size=2))
 def test_instances_are_those_that_strawberry_makes(thing: dict[str, Any], things: list[dict[str, Any]] | None) -> None:
     variables = {"thing": thing, "things": things}

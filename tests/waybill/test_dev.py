@@ -5,35 +5,35 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
-import socket
 import stat
 import subprocess
-import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import httpx
 import pytest
 from click.testing import CliRunner
 
-from tests.conftest import BUCKETS, new_database, wait_for
-from tests.waybill.conftest import as_nobody, gone, needs_root, new_directory, postmaster
-from tests.waybill.test_seaweedfs import body_of, put
+from tests import processes
+from tests.conftest import new_database, wait_for
+from tests.waybill.buckets import body_of, put
+from tests.waybill.conftest import gone, new_directory, postmaster
 from waybill import dev as embedded
-from waybill import seaweedfs
+from waybill import postgres, seaweedfs
 from waybill.cli import COMMANDS, main
-from waybill.settings import Settings
 
-WAYBILL = [sys.executable, "-m", "waybill"]
 QUERY = "{ batches { nodes { batchId } } }"
 
 
 @dataclass
 class Dev:
-    process: subprocess.Popen[str]
+    process: BaseProcess
     url: str
     key: str
     curl: str
@@ -50,30 +50,42 @@ class Dev:
         answer = self.post(f'mutation {{ createBatch(input: {{batchId: "{batch_id}"}}) {{ batch {{ id }} }} }}')
         assert "errors" not in answer.json()
 
-    def stop(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=10)
+    def stop(self, number: signal.Signals) -> int | None:
+        processes.send(self.process, number)
+        self.process.join(10)
+        return self.process.exitcode
 
 
 @contextlib.contextmanager
-def dev(data_dir: Path, *options: str, before: Sequence[str] = (), **environ: str) -> Iterator[Dev]:
+def dev(
+    data_dir: Path,
+    *options: str,
+    prepare: str = "",
+    **environ: str,
+) -> Iterator[Dev]:
     """On any free port; stopped at the end, if it has not been before."""
-    command = [*before, *WAYBILL, "dev", "--data-dir", str(data_dir), "--port", "0", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environ) as process:
-        try:
-            assert process.stdout is not None
-            said = "".join(process.stdout.readline() for _ in range(4))
-            [url] = re.findall(r"^GraphiQL +(\S+)$", said, re.MULTILINE)
-            [key] = re.findall(r"^API key +(\S+)", said, re.MULTILINE)
-            [curl] = re.findall(r"^Try +(.+)$", said, re.MULTILINE)
-            yield Dev(process, url, key, curl)
-        finally:
-            process.terminate()
+    command = ["dev", "--data-dir", str(data_dir), "--port", "0", *options]
+    with tempfile.TemporaryDirectory() as directory:
+        out, error = Path(directory, "out"), Path(directory, "error")
+        with processes.running(*command, out=out, error=error, prepare=prepare, **environ) as process:
+            wait_for(lambda: process.exitcode is not None or (out.exists() and out.read_text().count("\n") == 4), 60)
+            assert process.exitcode is None, error.read_text()
+            yield Dev(process, *said(out.read_text()))
+
+
+def said(output: str) -> tuple[str, str, str]:
+    """URL, key, and a command to try."""
+    [url] = re.findall(r"^GraphiQL +(\S+)$", output, re.MULTILINE)
+    [key] = re.findall(r"^API key +(\S+)", output, re.MULTILINE)
+    [curl] = re.findall(r"^Try +(.+)$", output, re.MULTILINE)
+    return url, key, curl
 
 
 @pytest.fixture(scope="module")
 def once_started() -> Iterator[Path]:
     with new_directory() as path:
+        with postgres.Server(path, durable=False):  # does not wait for the disk
+            pass
         with dev(path) as first:
             assert first.stop(signal.SIGINT) == 0
         yield path
@@ -89,13 +101,24 @@ def used(directory: Path, once_started: Path) -> Path:
     return directory
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*WAYBILL, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=30)
+def refused(*options: str | Path) -> str:
+    """What `waybill dev` says that does not start."""
+    ended = processes.finished("dev", *map(str, options))
+    assert ended.exit_code == 1
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+def command(*arguments: str, **environ: str) -> str:
+    """What a command says that works on the database, here in this process."""
+    done = CliRunner(env=environ).invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout.strip()
 
 
 def test_start_use_stop_and_start_again(directory: Path) -> None:
     data_dir = directory / "data"
-    with dev(data_dir) as first:
+    with dev(data_dir, prepare=processes.ANEW) as first:
         first.create_batch("kept")
         pasted = subprocess.run(["sh", "-c", first.curl], capture_output=True, text=True, check=True)
         assert '"batchId":"kept"' in pasted.stdout
@@ -114,20 +137,20 @@ def test_start_use_stop_and_start_again(directory: Path) -> None:
         assert second.stop(signal.SIGINT) == 0
 
 
-def test_killed_service_and_killed_database_recover(used: Path) -> None:
-    with dev(used) as first:
+def test_killed_service_and_killed_database_recover(used: Path, with_files: dict[str, str]) -> None:
+    with dev(used, **with_files) as first:
         first.create_batch("kept")
         os.kill(postmaster(used), signal.SIGKILL)
         assert first.post(QUERY).status_code == 503
         wait_for(lambda: first.post(QUERY).status_code == 200)
         assert first.batches() == ["kept"]
         assert first.stop(signal.SIGKILL) == -signal.SIGKILL
-    with dev(used) as second:
+    with dev(used, **with_files) as second:
         assert second.batches() == ["kept"]
 
 
-def test_killed_connection_of_the_database_recovers_without_a_restart(used: Path) -> None:
-    with dev(used) as service:
+def test_killed_connection_of_the_database_recovers_without_a_restart(used: Path, with_files: dict[str, str]) -> None:
+    with dev(used, **with_files) as service:
         service.create_batch("kept")
         server = postmaster(used)
         children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
@@ -162,10 +185,10 @@ def test_files_survive_the_kill_of_everything(used: Path) -> None:
 def test_impatient_ctrl_c_stops_everything_all_the_same(used: Path) -> None:
     with dev(used) as service:
         servers = [postmaster(used), int((used / "seaweedfs" / "pid").read_text())]
-        while service.process.poll() is None:
-            service.process.send_signal(signal.SIGINT)
+        while service.process.exitcode is None:
+            processes.send(service.process, signal.SIGINT)
             time.sleep(0.05)
-        assert service.process.returncode in (0, 130, -signal.SIGINT)
+        assert service.process.exitcode in (0, 130, -signal.SIGINT)
         assert all(map(gone, servers))
 
 
@@ -189,40 +212,41 @@ def test_settings_of_aws_and_proxies_are_not_for_what_runs_here(used: Path) -> N
 
 
 def test_worker_on_a_new_directory_has_nothing_to_do(directory: Path) -> None:
-    done = run("worker", "--drain", "--data-dir", directory)
-    assert (done.returncode, done.stdout) == (0, "")
+    done = processes.finished("worker", "--drain", "--data-dir", str(directory))
+    assert (done.exit_code, done.stdout) == (0, "")
 
 
-def test_other_s3_is_used_where_its_buckets_are_named(directory: Path, seaweed: seaweedfs.Server) -> None:
-    other = {
-        "WAYBILL_S3_BUCKETS": ",".join(BUCKETS),
-        "WAYBILL_S3_ENDPOINT": seaweed.url,
-        "WAYBILL_S3_PATH_STYLE": "true",
-        "AWS_ACCESS_KEY_ID": seaweed.credentials.access_key,
-        "AWS_SECRET_ACCESS_KEY": seaweed.credentials.secret_key,
-    }
-    with dev(directory, **other) as service:
+def test_other_s3_is_used_where_its_buckets_are_named(used: Path, with_files: dict[str, str]) -> None:
+    shutil.rmtree(used / "seaweedfs")
+    with dev(used, **with_files) as service:
         assert httpx.get(service.url.replace("/graphql", "/readyz")).json() == {"status": "ok"}
-        assert not (directory / "seaweedfs").exists()
+        assert not (used / "seaweedfs").exists()
 
 
-def test_closed_terminal_stops_everything_unless_told_otherwise(used: Path) -> None:
-    with dev(used) as service:
+def test_closed_terminal_stops_everything_unless_told_otherwise(used: Path, with_files: dict[str, str]) -> None:
+    with dev(used, **with_files) as service:
         server = postmaster(used)
         assert service.stop(signal.SIGHUP) == 0
         assert gone(server)
-    with dev(used, before=["nohup"]) as service:
-        service.process.send_signal(signal.SIGHUP)
+    with dev(used, prepare=f"{__name__}:ignore_hangups", **with_files) as service:
+        processes.send(service.process, signal.SIGHUP)
         time.sleep(0.5)
         assert service.batches() == []
+
+
+def ignore_hangups() -> None:
+    """As nohup does."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what the test is about
 
 
 @pytest.mark.parametrize(("options", "environ"), [(["--host", EVERYWHERE], {}), ([], {"WAYBILL_HOST": EVERYWHERE})])
-def test_page_that_others_can_open_has_no_key(used: Path, options: list[str], environ: dict[str, str]) -> None:
-    with dev(used, *options, **environ) as service:
+def test_page_that_others_can_open_has_no_key(
+    used: Path, with_files: dict[str, str], options: list[str], environ: dict[str, str]
+) -> None:
+    with dev(used, *options, **environ, **with_files) as service:
         for host in ("127.0.0.1", "localhost", "evil.example"):
             page = httpx.get(service.url, headers={"Accept": "text/html", "Host": host})
             assert page.status_code == 200
@@ -230,44 +254,40 @@ def test_page_that_others_can_open_has_no_key(used: Path, options: list[str], en
         assert service.batches() == []
 
 
-def test_home_directory_is_meant_by_a_tilde(directory: Path) -> None:
-    home = {"HOME": str(directory)}
-    with dev(Path("~/data"), **home) as service:
-        assert (directory / "data" / "api-key").read_text().strip() == service.key
-        assert postmaster(directory / "data")
-        client = [*WAYBILL, "batches", "--count", "--url", service.url]
-        environ = os.environ | home | {"WAYBILL_DATA_DIR": "~/data"}
-        assert subprocess.run(client, env=environ, capture_output=True, check=True).stdout == b"0\n"
+def test_home_directory_is_meant_by_a_tilde(used: Path, with_files: dict[str, str]) -> None:
+    home, data_dir = {"HOME": str(used.parent)}, f"~/{used.name}"
+    with dev(Path(data_dir), **home, **with_files) as service:
+        assert (used / "api-key").read_text().strip() == service.key
+        assert postmaster(used)
+        assert command("batches", "--count", "--url", service.url, **home, WAYBILL_DATA_DIR=data_dir) == "0"
 
 
-def test_commands_use_the_running_database_and_leave_it_running(used: Path) -> None:
-    with dev(used) as service:
-        listed = run("key", "list", "main", "--data-dir", used)
-        assert service.key.split("_")[1] in listed.stdout
+def test_commands_use_the_running_database_and_leave_it_running(used: Path, with_files: dict[str, str]) -> None:
+    with dev(used, **with_files) as service:
+        assert service.key.split("_")[1] in command("key", "list", "main", "--data-dir", str(used))
         assert service.batches() == []
-        again = run("dev", "--data-dir", used, "--port", "0")
-        assert again.returncode == 1
-        assert f"waybill dev already runs on {used}, as process {service.process.pid}" in again.stderr
+        again = refused("--data-dir", used, "--port", "0")
+        assert f"waybill dev already runs on {used}, as process {service.process.pid}" in again
         assert service.batches() == []
 
 
-def test_token_of_the_command_opens_the_door(used: Path) -> None:
-    with dev(used) as service:
-        token = run("token", "admin", "--data-dir", used).stdout.strip()
+def test_token_of_the_command_opens_the_door(used: Path, with_files: dict[str, str]) -> None:
+    with dev(used, **with_files) as service:
+        token = command("token", "admin", "--data-dir", str(used))
         answer = service.post("{ viewer { user { name } } }", key=token)
         assert answer.json()["data"] == {"viewer": {"user": {"name": "admin"}}}
     assert stat.S_IMODE((used / "token-secret").stat().st_mode) == 0o600
 
 
-def test_lost_or_revoked_key_is_replaced(used: Path) -> None:
-    with dev(used) as first:
-        run("key", "revoke", first.key, "--data-dir", used)
+def test_lost_or_revoked_key_is_replaced(used: Path, with_files: dict[str, str]) -> None:
+    with dev(used, **with_files) as first:
+        command("key", "revoke", first.key, "--data-dir", str(used))
         assert first.post("{ __typename }").status_code == 401
-    with dev(used) as second:
+    with dev(used, **with_files) as second:
         assert second.key != first.key
         assert second.batches() == []
     (used / "api-key").unlink()
-    with dev(used) as third:
+    with dev(used, **with_files) as third:
         assert third.key not in {first.key, second.key}
         assert third.batches() == []
 
@@ -282,60 +302,17 @@ def test_what_was_revoked_stays_so(tmp_path: Path, revoke: tuple[str, ...], said
     def prepare() -> str:
         return asyncio.run(embedded.prepare(url, key_file, {"quota_bytes": 7, "quota_objects": 8}))
 
-    def command(*arguments: str) -> str:
-        done = CliRunner(env={"WAYBILL_DATABASE_URL": url}).invoke(main, arguments)
-        assert done.exit_code == 0
-        return done.stdout.strip()
+    def there(*arguments: str) -> str:
+        return command(*arguments, WAYBILL_DATABASE_URL=url)
 
     assert prepare() == prepare()
-    assert command("tenant", "quota", "main") == "bytes: 0 used, 0 reserved, of 7\nobjects: 0 used, of 8"
-    command("user", "create", "main", "other", "--role", "ADMIN")  # a tenant keeps an admin
-    command(*revoke)
+    assert there("tenant", "quota", "main") == "bytes: 0 used, 0 reserved, of 7\nobjects: 0 used, of 8"
+    there("user", "create", "main", "other", "--role", "ADMIN")  # a tenant keeps an admin
+    there(*revoke)
     for _ in range(2):
         with pytest.raises(embedded.DevError, match=f"{said}.* revoked"):
             prepare()
-    command("tenant", "create", "other")
-    command("user", "create", "other", "ada")
-    key_file.write_text(command("key", "create", "other", "ada"))  # as the message says
+    there("tenant", "create", "other")
+    there("user", "create", "other", "ada")
+    key_file.write_text(there("key", "create", "other", "ada"))  # as the message says
     assert prepare() == key_file.read_text()
-
-
-def test_taken_port_is_said_before_anything_is_made(directory: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        refused = run("dev", "--data-dir", directory / "data", "--port", str(port))
-    assert refused.returncode == 1
-    assert f"port {port} on 127.0.0.1 is taken" in refused.stderr
-    assert f"--port {port + 1}" in refused.stderr
-    assert not (directory / "data").exists()
-
-
-@pytest.mark.parametrize("text", ["no-such-host.invalid", "192.0.2.1"])
-def test_address_that_is_not_here_is_said(directory: Path, text: str) -> None:
-    refused = run("dev", "--data-dir", directory / "data", "--host", text)
-    assert refused.returncode == 1
-    assert f"cannot listen on {text}, port 8000" in refused.stderr
-    assert "Traceback" not in refused.stderr
-
-
-@pytest.mark.parametrize(
-    ("made", "said"),
-    [("thesis.txt", "holds other files (thesis.txt)"), ("lock", "cannot run in"), ("api-key", "cannot run in")],
-)
-def test_unusable_directory_is_said_without_a_trace(directory: Path, made: str, said: str) -> None:
-    (directory / made).mkdir()
-    refused = run("dev", "--data-dir", directory, "--port", "0")
-    assert refused.returncode == 1
-    assert said in refused.stderr
-    assert "Traceback" not in refused.stderr
-
-
-@needs_root
-def test_directory_of_another_user_is_said(directory: Path) -> None:
-    (directory / "lock").touch(mode=0o600)
-
-    def start() -> str:
-        embedded.run(directory, Settings(port=0))
-        return "ran"
-
-    assert f"refused: {directory / 'lock'} belongs to another user" in as_nobody(start)

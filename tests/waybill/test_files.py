@@ -4,13 +4,13 @@ import email
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
 from models import AccessLevel, Role
+from tests import processes
 from tests.conftest import Caller, NewCaller, free_port, wait_for
 from tests.waybill.commands import Answer, Ask, Cli, between
 
@@ -193,24 +193,14 @@ def test_upload_outlives_a_restart_of_the_service(
     for number in range(1_500):
         (source / f"{number:04}").write_bytes(str(number).encode() * 100)
     port = free_port()
-    service = serve(database_url, port, **with_files)
-    try:
-        cli = Cli(f"http://127.0.0.1:{port}", admin.key)
-        wait_for(lambda: httpx.get(f"{cli.url}/readyz").status_code == 200)
+    service = {"WAYBILL_DATABASE_URL": database_url, "WAYBILL_PORT": str(port), **with_files}
+    cli = Cli(f"http://127.0.0.1:{port}", admin.key)
+    with processes.running("serve", **service) as first:
+        wait_for(lambda: httpx.get(f"{cli.url}/readyz").status_code == 200, 60)
         process = cli.start("upload", str(source), "--batch", "many", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         wait_for(lambda: cli.output("objects", "--count") != "0\n")
-        service.kill()
-        service.wait()
-        service = serve(database_url, port, **with_files)
+        first.kill()
+    with processes.running("serve", **service):
         out, error = process.communicate(timeout=60)
-    finally:
-        service.terminate()
-        service.wait()
     assert (process.returncode, error) == (0, b"")
     assert out == b"files: 1,500 sent, 0 there before\n"
-
-
-def serve(database_url: str, port: int, **environment: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "waybill", "serve", "--port", str(port)]
-    environment = {**os.environ, "WAYBILL_DATABASE_URL": database_url, **environment}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)

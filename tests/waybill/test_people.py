@@ -10,6 +10,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from tests import processes
 from tests.conftest import new_database, served, url_of
 from waybill.cli import main
 
@@ -40,7 +41,7 @@ def test_from_an_empty_database_to_a_key_that_works_and_back(run: Run, empty_url
     assert key.split("_")[1] in listed
     assert "laptop" in listed
     assert key.split("_")[2] not in listed
-    with served(empty_url) as service:
+    with served(empty_url, prepare=processes.ANEW) as service:
 
         def viewer() -> httpx.Response:
             return httpx.post(f"{service}/graphql", json=QUERY, headers={"Authorization": f"Bearer {key}"})
@@ -179,11 +180,13 @@ def test_setting_that_cannot_be_read_is_named(empty_url: str) -> None:
     assert "ten" in result.stderr
 
 
-def test_commands_for_clients_start_without_the_service() -> None:
+def test_commands_for_clients_and_all_help_start_without_the_service() -> None:
     code = (
         "import sys; from waybill.cli import main, COMMANDS;"
         "[main.get_command(None, name) for name in ('import', 'export', 'batches', 'objects')];"
-        "print({name.split('.')[0] for name in sys.modules} & {'models', 'access', 'graph', 'uvicorn', 'httpx'})"
+        "print({name.split('.')[0] for name in sys.modules} & {'models', 'access', 'graph', 'uvicorn', 'httpx'});"
+        "[main.get_command(None, name) for name in COMMANDS];"
+        "print({name.split('.')[0] for name in sys.modules} & {'graph', 'uvicorn', 'aioboto3'})"  # for a command's help
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout == "set()\n"
+    assert said.stdout == "set()\nset()\n"

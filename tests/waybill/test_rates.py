@@ -1,10 +1,7 @@
 """Rate limits as operators set them, with Redis and with Redis away, and what the commands make of them."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,9 +13,9 @@ import httpx
 import orjson
 import pytest
 
-from access import key_form
+from access import buckets, key_form
 from access.credentials import create_key
-from tests.conftest import Caller, free_port, served, wait_for
+from tests.conftest import Caller, served, wait_for
 from tests.redis_server import RedisServer, redis_running, redis_server
 from tests.waybill.commands import Cli, batch, object_
 
@@ -155,26 +152,15 @@ async def test_without_redis_each_process_counts_by_itself_and_nobody_waits(
         assert left == 995 if how is signal.SIGKILL else 800 < left < 995
 
 
-# The real service, with minutes of two seconds.
-QUICK = "import access.buckets; access.buckets.MINUTE = 2; from waybill.cli import main; main()"
+def minutes_of_two_seconds() -> None:
+    buckets.MINUTE = 2
 
 
 @pytest.fixture(scope="module")
 def quick(database_url: str, with_files: dict[str, str]) -> Iterator[str]:
-    port = free_port()
-    environment = {
-        **os.environ,
-        **with_files,
-        "WAYBILL_DATABASE_URL": database_url,
-        "WAYBILL_RATE_LIMIT_KEY_POINTS": "700",
-    }
-    command = [sys.executable, "-c", QUICK, "serve", "--port", str(port)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-        try:
-            wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
+    few = {"WAYBILL_RATE_LIMIT_KEY_POINTS": "700"}
+    with served(database_url, prepare=f"{__name__}:minutes_of_two_seconds", **with_files, **few) as url:
+        yield url
 
 
 def test_import_and_export_outlast_the_limit(quick: str, admin: Caller) -> None:

@@ -1,11 +1,8 @@
 """Background work survives what S3 and other workers do."""
 
 import asyncio
-import os
 import secrets
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
@@ -15,6 +12,7 @@ import pytest
 from models import database, files
 from models.errors import StorageUnavailable
 from storage.client import Storage, Stored
+from tests import processes
 from tests.conftest import BUCKETS, Caller
 from tests.models.conftest import until
 from tests.uploads import announced, completed, due_now, final, forget, put, stored
@@ -202,18 +200,14 @@ async def _is(true: bool) -> bool:
     return true
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "waybill", "worker", *arguments]
-
-
 async def test_command_drains_and_ends(
     admin: Caller, storage: Storage, database_url: str, with_files: dict[str, str]
 ) -> None:
     [key] = await deleted(admin, 1)
     [row] = await database.fetch("SELECT bucket FROM deletions WHERE key = $1", key)
-    await asyncio.to_thread(
-        subprocess.run, command("--drain"), env=environment(database_url, with_files), check=True, timeout=30
-    )
+    given = {"WAYBILL_DATABASE_URL": database_url, **with_files}
+    done = await asyncio.to_thread(processes.finished, "worker", "--drain", prepare=processes.ANEW, **given)
+    assert done.exit_code == 0
     assert await waiting() == {}
     assert await storage.head(row["bucket"], key) is None
 
@@ -226,18 +220,13 @@ async def test_command_works_until_it_is_asked_to_end(
     await database.execute(
         "UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE tenant_id = $1", admin.tenant.id
     )
-    process = await asyncio.create_subprocess_exec(
-        *command(), env=environment(database_url, with_files), stderr=subprocess.DEVNULL
-    )
 
     async def is_complete() -> bool:
         return await completed(admin, upload) == [("COMPLETE", None)]
 
-    await until(is_complete)
-    process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(10):
-        assert await process.wait() == 0
-
-
-def environment(database_url: str, with_files: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, **with_files, "WAYBILL_DATABASE_URL": database_url}
+    given = {"WAYBILL_DATABASE_URL": database_url, **with_files}
+    with processes.running("worker", **given) as process:
+        await until(is_complete)
+        processes.send(process, signal.SIGTERM)
+        await asyncio.to_thread(process.join, 10)
+        assert process.exitcode == 0

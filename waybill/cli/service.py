@@ -1,20 +1,17 @@
-"""Commands that run the service or work on its database's schema."""
+"""Commands that run the service or work on its database's schema.
+
+The service is imported by those that need it: it takes a second and more, which help and `waybill migrate` do without.
+"""
 
 import asyncio
 import dataclasses
 from pathlib import Path
 
 import click
-import uvicorn
 
-from graph.schema import schema as graphql_schema
 from models import database
-from waybill import dev as embedded
-from waybill import logs, metrics
-from waybill.app import create_app
 from waybill.cli.data_dir import data_dir_option
 from waybill.cli.database import chosen_database, read_settings
-from waybill.server import uvicorn_options
 from waybill.settings import Settings
 from waybill.shared_server import ServerError
 
@@ -25,6 +22,9 @@ from waybill.shared_server import ServerError
 @click.option("--port", type=int, help="Port to listen on.  [default: 8000]")
 def dev(data_dir: Path, host: str | None, port: int | None) -> None:
     """Run everything on this machine: PostgreSQL, SeaweedFS, a first key, and the service with GraphiQL."""
+    from waybill import dev as embedded  # noqa: PLC0415
+    from waybill import logs, metrics  # noqa: PLC0415
+
     settings = read_settings()
     logs.configure(settings.log_level)
     try:
@@ -42,6 +42,12 @@ def serve(host: str | None, port: int | None) -> None:
     settings = _listening_on(read_settings(), host, port)
     if not str(settings.database_url):
         raise click.ClickException("WAYBILL_DATABASE_URL is not set; `waybill dev` brings its own database")
+    import uvicorn  # noqa: PLC0415
+
+    from waybill import logs, metrics  # noqa: PLC0415
+    from waybill.app import create_app  # noqa: PLC0415
+    from waybill.server import uvicorn_options  # noqa: PLC0415
+
     logs.configure(settings.log_level)
     options = uvicorn_options(settings)
     try:
@@ -63,6 +69,8 @@ def migrate(data_dir: Path) -> None:
 @click.command()
 def schema() -> None:
     """Print the GraphQL schema."""
+    from graph.schema import schema as graphql_schema  # noqa: PLC0415
+
     click.echo(graphql_schema.as_str())
 
 

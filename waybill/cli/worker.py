@@ -1,4 +1,7 @@
-"""`waybill worker`: the background work, on its own or until nothing is left."""
+"""`waybill worker`: the background work, on its own or until nothing is left.
+
+What it works with is imported when it starts, as in waybill/cli/service.py.
+"""
 
 import asyncio
 import contextlib
@@ -11,15 +14,10 @@ from starlette.datastructures import Secret
 
 from models import database
 from models.errors import WaybillError
-from storage.client import connected
 from storage.signing import Credentials
-from waybill import logs, metrics, seaweedfs
-from waybill.app import database_config, storage_config
 from waybill.cli.data_dir import data_dir_option
 from waybill.cli.database import chosen_database, read_settings
-from waybill.dev import with_files
 from waybill.settings import Settings
-from worker import work
 
 
 @click.command()
@@ -30,6 +28,9 @@ def worker(data_dir: Path, *, drain: bool) -> None:
 
     As many of it as you like share the work. `waybill dev` does it by itself.
     """
+    from waybill import logs, metrics, seaweedfs  # noqa: PLC0415
+    from waybill.dev import with_files  # noqa: PLC0415
+
     settings, credentials = read_settings(), None
     with chosen_database(data_dir) as url, contextlib.ExitStack() as stack:
         if not settings.s3_buckets:
@@ -47,6 +48,10 @@ def worker(data_dir: Path, *, drain: bool) -> None:
 
 
 async def _work(settings: Settings, credentials: Credentials | None, *, drain: bool) -> None:
+    from storage.client import connected  # noqa: PLC0415
+    from waybill.app import database_config, storage_config  # noqa: PLC0415
+    from worker import work  # noqa: PLC0415
+
     if await database.is_empty(
         str(settings.database_url)
     ):  # then there is nothing to do, which it need not complain of
