@@ -1,6 +1,6 @@
 """The connection to PostgreSQL: set-up, migrations, and the few verbs the SQL of this package is run with."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +14,7 @@ from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.schema_editor.asyncpg import AsyncpgSchemaEditor
 from tortoise.transactions import in_transaction
 
+from models.errors import QuotaExceeded
 from models.quotas import refusing
 from models.turns import Turns
 
@@ -114,14 +115,31 @@ async def one_transaction() -> AsyncIterator[None]:
 
     It begins with the first of them: what is done before holds no connection. They must be begun in the same task.
     """
-    async with AsyncExitStack() as stack:
-        token = _whole.set(stack)
-        try:
-            yield
-        finally:
-            _whole.reset(token)
+    undo: list[Callable[[], Awaitable[None]]] = []
+    is_undone = True
+    try:
+        async with AsyncExitStack() as stack:
+            token, undo_token = _whole.set(stack), _undo.set(undo)
+            try:
+                yield
+                is_undone = False  # nobody knows, until it is committed
+            finally:
+                _whole.reset(token)
+                _undo.reset(undo_token)
+    except Exception as error:
+        if is_undone or isinstance(error, QuotaExceeded):
+            for one in undo:
+                await one()
+        raise
 
 
+def when_undone(undo: Callable[[], Awaitable[None]]) -> None:
+    """Have it called if what ``one_transaction`` makes one is undone: not where it is broken off, or may be kept."""
+    if (undos := _undo.get()) is not None:
+        undos.append(undo)
+
+
+_undo: ContextVar[list[Callable[[], Awaitable[None]]] | None] = ContextVar("undo", default=None)
 _whole: ContextVar[AsyncExitStack | None] = ContextVar("one_transaction", default=None)
 
 
