@@ -54,29 +54,31 @@ class Unfit(NamedTuple):
 
 
 async def create(storage: Storage, files: Sequence[tuple[str, str, str]], *, sse: str) -> list[Place]:
-    """An upload in parts for each bucket, key and content type: all, or none that S3 lets us abort.
+    """An upload in parts for each bucket, key and content type, in any order: all, or none that S3 lets us abort.
 
     Raises StorageUnavailable.
     """
     turns = asyncio.Semaphore(_AT_ONCE)
     begun: list[Place] = []
+    failed: list[StorageUnavailable | ClientError | BotoCoreError] = []
 
-    async def one(bucket: str, key: str, content_type: str) -> Place:
+    async def one(bucket: str, key: str, content_type: str) -> None:
         async with turns:
-            place = Place(bucket, key, await storage.create_multipart(bucket, key, content_type, sse=sse))
-        begun.append(place)
-        return place
+            if failed:
+                return
+            try:
+                multipart_id = await storage.create_multipart(bucket, key, content_type, sse=sse)
+            except (StorageUnavailable, ClientError, BotoCoreError) as error:
+                failed.append(error)
+            else:
+                begun.append(Place(bucket, key, multipart_id))
 
-    tasks = [asyncio.create_task(one(*file)) for file in files]
-    try:
-        with refusing():
-            return await asyncio.gather(*tasks)
-    except StorageUnavailable:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*(one(*file) for file in files))
+    if failed:
         await abandon(storage, begun)
-        raise
+        with refusing():
+            raise failed[0]
+    return begun
 
 
 async def abort_many(storage: Storage, places: Sequence[Place]) -> dict[str, str]:

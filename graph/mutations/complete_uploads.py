@@ -86,7 +86,7 @@ class CompleteUploads:
     async def complete_uploads(self, info: Info, input: CompleteUploadsInput) -> CompleteUploadsPayload:  # noqa: A002
         context = info.context
         keys, rows = await uploads_to_change(context, input.upload_ids)
-        etags = _etags(input.parts or (), rows)
+        etags = _etags(input.parts or (), keys, rows)
         pending = [row for row in rows.values() if row["file_state"] == FileState.PENDING]
         findings = dict(zip((row["file_pk"] for row in pending), await context.prove(pending, etags), strict=True))
         verdicts = {key: finding.verdict for key, finding in findings.items()}
@@ -123,11 +123,13 @@ def _key(upload_id: strawberry.ID) -> int:
     return key if name == "Upload" else 0
 
 
-def _etags(given: Sequence[SentPartsInput], rows: Mapping[int, Row]) -> dict[int, dict[int, str]]:
+def _etags(given: Sequence[SentPartsInput], keys: Sequence[int], rows: Mapping[int, Row]) -> dict[int, dict[int, str]]:
     """By upload and number. Raises BadInput; parts of an upload that does not exist are as if they were not given."""
     etags: dict[int, dict[int, str]] = {}
     for one in given:
         key = _key(one.upload_id)
+        if key not in keys:
+            raise BadInput(f'"parts" has the upload {one.upload_id}, and "uploadIds" has it not.')
         if key in etags:
             raise BadInput(f'"parts" has the upload {one.upload_id} more than once.')
         etags[key] = {part.number: part.etag.strip('"') for part in one.parts}
