@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import aioboto3
 import aiohttp
@@ -233,7 +233,7 @@ class Storage:
                         MaxParts=PARTS_PER_LIST,  # also of a few: a page that ends with a part may hide it sent again
                     )
                 except ClientError as error:
-                    if is_gone(error):
+                    if _is_gone(error):
                         return None
                     raise
             for each in answer.get("Parts", []):
@@ -243,16 +243,27 @@ class Storage:
         found.sort(key=itemgetter(0, 1))
         return [part for number, _, part in found if number <= last]
 
-    async def complete_multipart(self, bucket: str, key: str, multipart_id: str, parts: Sequence[Part]) -> None:
-        """Make one object of the parts. Raises ClientError: NoSuchUpload where it is complete or gone, InvalidPart...
+    async def complete_multipart(
+        self, bucket: str, key: str, multipart_id: str, parts: Sequence[Part]
+    ) -> Literal["", "NoSuchUpload", "InvalidPart"]:
+        """Make one object of the parts, or say why it cannot be done: it is complete or gone, or a part is another now.
 
-        An error that comes with status 200, after AWS had begun to answer, is one like any other: the SDK sees to it.
+        AWS begins to answer before it knows: an error that comes with status 200 is one of 500 for the SDK, which tries
+        again, but it is known by its code.
         """
         listed: Any = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
         with _translated():
-            await self._client.complete_multipart_upload(
-                Bucket=bucket, Key=key, UploadId=multipart_id, MultipartUpload={"Parts": listed}
-            )
+            try:
+                await self._client.complete_multipart_upload(
+                    Bucket=bucket, Key=key, UploadId=multipart_id, MultipartUpload={"Parts": listed}
+                )
+            except ClientError as error:
+                if _is_gone(error):
+                    return "NoSuchUpload"
+                if error.response["Error"]["Code"] == "InvalidPart":
+                    return "InvalidPart"
+                raise
+        return ""
 
     async def abort_multipart(self, bucket: str, key: str, multipart_id: str) -> bool:
         """Whether nothing is left of it: a part whose request is under way may outlive that. Complete ones stay."""
@@ -260,7 +271,7 @@ class Storage:
             try:
                 await self._client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=multipart_id)
             except ClientError as error:
-                if not is_gone(error):
+                if not _is_gone(error):
                     raise
         return not await self.list_parts(bucket, key, multipart_id)
 
@@ -283,7 +294,7 @@ class Storage:
         return True
 
 
-def is_gone(error: ClientError) -> bool:
+def _is_gone(error: ClientError) -> bool:
     """Whether S3 knows no such upload in parts: it is complete, or aborted."""
     return error.response["Error"]["Code"] == "NoSuchUpload"
 

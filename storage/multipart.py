@@ -11,7 +11,7 @@ from typing import NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from models.errors import StorageUnavailable
-from storage.client import MOST_PARTS, Part, Storage, is_gone, refusing
+from storage.client import MOST_PARTS, Part, Storage, refusing
 
 _MIB = 1024**2
 _LEAST_PART_BYTES = 16 * _MIB  # fewer requests; S3 takes parts of 5 MiB and more
@@ -134,14 +134,8 @@ async def assemble(storage: Storage, place: Place, cut: Cut, etags: Mapping[int,
             chosen.append(right[-1])
     if missing or wrong:
         return Unfit(tuple(missing), tuple(wrong))
-    try:
-        await storage.complete_multipart(*place, chosen)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _UNFIT:  # one was sent again meanwhile, nobody says which
-            return Unfit()
-        if not is_gone(error):
-            raise
+    if (
+        await storage.complete_multipart(*place, chosen) == "InvalidPart"
+    ):  # one was sent again meanwhile, who knows which
+        return Unfit()
     return None
-
-
-_UNFIT = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
