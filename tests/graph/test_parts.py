@@ -23,8 +23,7 @@ from tests.statements import count_statements
 from tests.uploads import CREATE_BATCH, CREATE_UPLOADS, FILE, again, announced, completed, content, file_of, final, put
 from worker import work
 
-MIB = 1024**2
-PART = 5 * MIB  # the least that S3 takes; tests need no more
+PART = 5 * 1024**2  # the least that S3 takes
 BODY = bytes(range(256)) * (PART // 256) + b"the rest"  # two parts
 DIGEST = hashlib.sha256(BODY).hexdigest()
 

@@ -103,8 +103,10 @@ async def test_error_after_status_200_completes_nothing(storage_config: Config) 
         assert len(requests) == 3
 
 
-@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request"])
-@pytest.mark.parametrize("code", ["NoSuchUpload", "InvalidPart"])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("200 OK", "NoSuchUpload"), ("404 Not Found", "NoSuchUpload"), ("400 Bad Request", "InvalidPart")],
+)
 async def test_refusal_is_known_by_its_code_whatever_its_status(storage_config: Config, status: str, code: str) -> None:
     body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
     async with in_its_place(storage_config, answer(status, body)) as (storage, _):
