@@ -16,6 +16,7 @@ from storage.client import MOST_PARTS, Part, Storage, refusing
 _MIB = 1024**2
 _LEAST_PART_BYTES = 16 * _MIB  # fewer requests; S3 takes parts of 5 MiB and more
 _AT_ONCE = 32
+MOST_NAMED = 100  # parts; of thousands of uploads they would be millions
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Place(NamedTuple):
 
 
 class Unfit(NamedTuple):
-    """Numbers of parts that are not there, and of those that are there and are others than announced."""
+    """Numbers of parts that are not there, and of those that are there and are others than announced; some of many."""
 
     missing: tuple[int, ...] = ()
     wrong: tuple[int, ...] = ()
@@ -133,7 +134,7 @@ async def assemble(storage: Storage, place: Place, cut: Cut, etags: Mapping[int,
         else:
             chosen.append(right[-1])
     if missing or wrong:
-        return Unfit(tuple(missing), tuple(wrong))
+        return Unfit(tuple(missing[:MOST_NAMED]), tuple(wrong[:MOST_NAMED]))
     if (
         await storage.complete_multipart(*place, chosen) == "InvalidPart"
     ):  # one was sent again meanwhile, who knows which

@@ -52,7 +52,7 @@ class Verdict(StrEnum):
 
 
 class Finding(NamedTuple):
-    """``parts`` are the numbers of those because of which it is not right."""
+    """``parts`` are the numbers of those because of which it is not right, the first hundred."""
 
     verdict: Verdict
     parts: tuple[int, ...] = ()

@@ -12,11 +12,10 @@ from models import AccessLevel, FileState, files
 from models.errors import BadInput
 from models.grants import Thing
 from models.pages import Row
-from storage.multipart import Cut
+from storage.multipart import MOST_NAMED, Cut
 from storage.proof import Finding, Verdict
 
 MOST_UPLOADS = 1_000
-MOST_PARTS_NAMED = 100
 
 
 @strawberry.enum(description="Why an upload is not complete.")
@@ -66,7 +65,7 @@ class CompletedUpload:
     )
     problem: UploadProblem | None = strawberry.field(description="Why it is neither.")
     parts: list[int] = strawberry.field(
-        description=f"Numbers of the parts that are missing or do not match, at most {MOST_PARTS_NAMED} of them.",
+        description=f"Numbers of the parts that are missing or do not match, at most {MOST_NAMED} of them.",
         default_factory=list,
     )
 
@@ -155,5 +154,5 @@ def result(upload_id: strawberry.ID, row: Row | None, finding: Finding | None = 
     elif state is FileState.PENDING and finding is not None:
         late = finding.verdict is Verdict.FILE_MISSING and row["file_expires_at"] <= datetime.now(UTC)
         problem = UploadProblem.UPLOAD_EXPIRED if late else UploadProblem(finding.verdict.value)
-        parts = list(finding.parts[:MOST_PARTS_NAMED])
+        parts = list(finding.parts)
     return CompletedUpload(upload_id=upload_id, upload=Upload.of(row), state=state, problem=problem, parts=parts)
