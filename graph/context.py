@@ -23,7 +23,7 @@ from models.pages import Bounds, Page, Row, Scope, bounds, digest
 from models.reads import Parts
 from storage import multipart
 from storage.client import Storage, Stored, refusing
-from storage.multipart import Cut
+from storage.multipart import Cut, cut_of
 from storage.proof import Finding, claim_of, examine
 from storage.urls import Urls
 
@@ -170,7 +170,7 @@ class Context:
     async def etags(self, upload: Row, numbers: range) -> dict[int, str]:
         """Of those of the parts that S3 has in their right size, by number; a request for each thousand."""
         place = upload["file_bucket"], upload["file_key"], upload["file_multipart_id"]
-        cut = Cut(upload["file_size"], upload["file_part_bytes"])
+        cut = cut_of(upload)
         with refusing():
             parts = await self._s3.storage.list_parts(*place, after=numbers.start - 1, last=numbers.stop - 1)
         return {part.number: part.etag for part in parts or () if part.size == cut.size_of(part.number)}

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from models.errors import StorageUnavailable
+from models.pages import Row
 from storage.client import MOST_PARTS, Part, Storage, refusing
 
 _MIB = 1024**2
@@ -37,6 +38,11 @@ class Cut:
 
     def size_of(self, number: int) -> int:
         return min(self.part_bytes, self.size - (number - 1) * self.part_bytes)
+
+
+def cut_of(row: Row) -> Cut:
+    """Of an upload in parts, from its row with the names of ``models.files``."""
+    return Cut(row["file_size"], row["file_part_bytes"])
 
 
 class Place(NamedTuple):
@@ -135,8 +141,5 @@ async def assemble(storage: Storage, place: Place, cut: Cut, etags: Mapping[int,
             chosen.append(right[-1])
     if missing or wrong:
         return Unfit(tuple(missing[:MOST_NAMED]), tuple(wrong[:MOST_NAMED]))
-    if (
-        await storage.complete_multipart(*place, chosen) == "InvalidPart"
-    ):  # one was sent again meanwhile, who knows which
-        return Unfit()
-    return None
+    refusal = await storage.complete_multipart(*place, chosen)
+    return Unfit() if refusal == "InvalidPart" else None  # one was sent again meanwhile, nobody says which

@@ -12,7 +12,7 @@ from models import AccessLevel, FileState, files
 from models.errors import BadInput
 from models.grants import Thing
 from models.pages import Row
-from storage.multipart import MOST_NAMED, Cut
+from storage.multipart import MOST_NAMED, cut_of
 from storage.proof import Finding, Verdict
 
 MOST_UPLOADS = 1_000
@@ -136,7 +136,7 @@ def _etags(given: Sequence[SentPartsInput], keys: Sequence[int], rows: Mapping[i
             continue
         if row["file_part_bytes"] is None:
             raise BadInput(f"The upload {one.upload_id} is one request: it has no parts.")
-        count = Cut(row["file_size"], row["file_part_bytes"]).count
+        count = cut_of(row).count
         for number in etags[key]:
             if not 1 <= number <= count:
                 raise BadInput(f"The upload {one.upload_id} has parts 1 to {count:,}, and none of number {number}.")

@@ -11,11 +11,12 @@ from graph.scalars import Size
 from graph.selection import parts_of_objects, selects
 from graph.types.connection import Connection
 from graph.types.node import Node, global_id
-from graph.types.parts import Header, PartsPage, UploadPart, cut_of, page_of
+from graph.types.parts import Header, PartsPage, UploadPart, page_of
 from models import Action, FileState, pages
 from models.errors import BadInput, FileNotComplete
 from models.pages import Row
 from storage.disposition import Disposition
+from storage.multipart import cut_of
 from storage.signing import MAX_SECONDS
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from graph.context import Info
 from graph.scalars import Size
 from models import Action
 from models.pages import Bounds, Page, Row
-from storage.multipart import Cut
+from storage.multipart import cut_of
 
 
 @strawberry.type(description="A header of an HTTP request.")
@@ -81,10 +81,6 @@ class UploadPart:
     @property
     def _size(self) -> int:
         return cut_of(self.page.row).size_of(self.number)
-
-
-def cut_of(row: Row) -> Cut:
-    return Cut(row["file_size"], row["file_part_bytes"])
 
 
 def page_of(count: int, bounds: Bounds) -> tuple[range, Page]:
