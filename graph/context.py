@@ -3,8 +3,8 @@
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -14,21 +14,25 @@ from strawberry.dataloader import DataLoader
 from access import credentials, policy
 from access.policy import Caller, Viewer, as_viewer, readable
 from graph.limits import too_complex
-from models import AccessLevel, Action, audit, grants, people, reads
+from models import AccessLevel, Action, audit, database, files, grants, people, reads
 from models.audit import Entry
 from models.errors import BadInput, NotFound, StorageUnavailable
+from models.files import NewFile
 from models.filters import Condition, HasKey
 from models.grants import Thing
 from models.pages import Bounds, Page, Row, Scope, bounds, digest
 from models.reads import Parts
 from models.trace import current
-from storage.client import Storage
-from storage.proof import Verdict, claim_of, prove
+from storage import multipart
+from storage.client import Storage, Stored, refusing
+from storage.multipart import Cut, cut_of
+from storage.proof import Finding, claim_of, examine
 from storage.urls import Urls
 
 K = TypeVar("K")
 G = TypeVar("G")
 
+MOST_IN_PARTS = 1_000  # files of one call, for each of which S3 is asked
 _MOST_CHARACTERS = 300_000  # of one filter
 _CONFIRMED_SECONDS = 1.0
 
@@ -48,6 +52,8 @@ class InputLimits:
     max_file_bytes: int
     max_verified_bytes: int
     upload_seconds: int
+    multipart_bytes: int
+    multipart_seconds: int
     default_quotas: Mapping[str, int]  # of a tenant that is made, by their columns
 
 
@@ -113,7 +119,7 @@ class Context:
     rows: int = 0
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
     selected: dict[tuple[int, str], bool] = field(default_factory=dict)
-    signed: dict[tuple[Action, int, datetime], Entry] = field(default_factory=dict)
+    signed: dict[tuple[Action, int, datetime, str], Entry] = field(default_factory=dict)
     _sees_people: bool | None = None
     _confirmed: float = field(default_factory=_let_in)
 
@@ -136,13 +142,53 @@ class Context:
             raise StorageUnavailable("This service has no bucket for files: set WAYBILL_S3_BUCKETS.")
         return self.s3
 
-    async def prove(self, uploads: Sequence[Row]) -> list[Verdict]:
-        """What S3 says of each."""
+    async def prove(self, uploads: Sequence[Row], etags: Mapping[int, Mapping[int, str]]) -> list[Finding]:
+        """What S3 says of each; ``etags`` are those of parts, by upload and number, where the client says them."""
         if not uploads:
             return []
-        return await prove(
-            self._s3.storage, [claim_of(row) for row in uploads], most_read_bytes=self.limits.max_verified_bytes
+        claims = [claim_of(row, etags.get(row["file_pk"])) for row in uploads]
+        return await examine(self._s3.storage, claims, most_read_bytes=self.limits.max_verified_bytes)
+
+    async def begin_parts(self, new: Sequence[NewFile]) -> list[NewFile]:
+        """The same, those that are large as uploads in parts: given up again where the mutation is undone.
+
+        Raises BadInput or StorageUnavailable. To be done before the transaction begins, which it would hold up.
+        """
+        large = [file for file in new if file.size_bytes > self.limits.multipart_bytes]
+        if not large:
+            return list(new)
+        if len(large) > MOST_IN_PARTS:
+            raise BadInput(
+                f"{len(large):,} files of more than {self.limits.multipart_bytes:,} bytes in one call; at most"
+                f" {MOST_IN_PARTS:,} are allowed."
+            )
+        places = await multipart.create(
+            self._s3.storage,
+            [(file.bucket, file.key, file.content_type) for file in large],
+            sse=self.urls.encryption,
         )
+        database.when_undone(partial(multipart.abandon, self._s3.storage, places))
+        lifetime = timedelta(seconds=self.limits.multipart_seconds)
+        ids = {place.key: place.multipart_id for place in places}
+        return [
+            replace(file, lifetime=lifetime, multipart_id=ids[file.key], part_bytes=Cut.of(file.size_bytes).part_bytes)
+            if file.key in ids
+            else file
+            for file in new
+        ]
+
+    async def etags(self, upload: Row, numbers: range) -> dict[int, str]:
+        """Of those of the parts that S3 has in their right size, by number; a request for each thousand."""
+        place = upload["file_bucket"], upload["file_key"], upload["file_multipart_id"]
+        cut = cut_of(upload)
+        with refusing():
+            parts = await self._s3.storage.list_parts(*place, after=numbers.start - 1, last=numbers.stop - 1)
+        return {part.number: part.etag for part in parts or () if part.size == cut.size_of(part.number)}
+
+    async def stored(self, file: Row) -> Stored | None:
+        """What S3 says of a file; None when it is not there."""
+        with refusing():
+            return await self._s3.storage.head(file["file_bucket"], file["file_key"])
 
     async def confirm(self) -> None:
         """That the caller may still do what he might when he was let in; looked up where that was a second ago.
@@ -171,12 +217,14 @@ class Context:
             raise too_complex("rows", most, total)
         self.rows = total
 
-    def sign(self, action: Action, upload_pk: int, until: datetime, row: Row) -> None:
+    def sign(self, action: Action, upload_pk: int, until: datetime, row: Row, parts: str = "") -> None:
         """Note that a URL is given out, of an upload of the object that ``row`` is of; ``record`` writes it down.
 
-        However often it is given out by this request, until the same moment it is one.
+        However often it is given out by this request, until the same moment it is one; so are the URLs of ``parts``.
         """
-        self.signed[action, upload_pk, until] = Entry(action, row["batch_id"], row["object_id"], upload_pk, until)
+        details = {"parts": parts} if parts else None
+        entry = Entry(action, row["batch_id"], row["object_id"], upload_pk, until, details)
+        self.signed[action, upload_pk, until, parts] = entry
 
     async def record(self) -> None:
         """What was noted, before anybody sees the URLs: raises where it cannot be written."""
@@ -213,6 +261,14 @@ class Context:
     @cached_property
     def objects(self) -> DataLoader[tuple[int, Parts], Row]:
         return DataLoader(self._load_objects, cache=False)
+
+    @cached_property
+    def pending(self) -> DataLoader[int, Row]:
+        return DataLoader(self._load_pending, cache=False)
+
+    async def _load_pending(self, wanted: list[int]) -> Sequence[Row]:
+        rows = await files.pending(self.viewer.tenant_id, list(set(wanted)))
+        return [rows.get(key) for key in wanted]
 
     async def _load_objects(self, wanted: list[tuple[int, Parts]]) -> Sequence[Row]:
         self.hand_out(len(wanted))

@@ -46,13 +46,16 @@ MUTATION = POINT  # for its transaction
 _FIELDS = {
     ("File", "access"): URL,
     ("Upload", "url"): URL,
+    ("UploadPart", "url"): URL,
+    ("Upload", "parts"): POINT,  # S3 may be asked
+    ("File", "checksum"): POINT,
     ("Mutation", "deleteBatch"): 10 * POINT,  # which takes all objects with it
     ("Query", "dataKeys"): 10 * POINT,
     ("Query", "dataValues"): 10 * POINT,
 }
 _TOTAL = 10 * POINT  # linear in the matches: as long as 70,000 of them take
 _NODES = {"DataKey": 10 * POINT, "DataValue": 10 * POINT}  # each is counted, up to 10,000
-_ENTRIES = {"completeUploads": POINT}  # S3 is asked about each
+_ENTRIES = {"completeUploads": POINT}  # of the longest list: S3 is asked about each
 
 _MANY = 1_000_000_000  # where sums and products stop: nested fragments can make them hundreds of digits long
 
@@ -106,12 +109,19 @@ class _Given:
         return Entries(sum(one.all for one in counts), max((one.longest for one in counts), default=0))
 
 
+@dataclass(frozen=True, slots=True)
+class _Longest:
+    """The longest list of what a mutation is given."""
+
+    given: _Given
+
+
 @dataclass(slots=True)
 class _Level:
     """What is counted equally often: as often as the level around it, times ``size``."""
 
     around: int
-    size: int | _Page | _Filter | _Given | None  # None: the longest list that a mutation of the operation is given
+    size: int | _Page | _Filter | _Given | _Longest | None  # None: the longest list of all mutations of the operation
     units: int = 0
 
 
@@ -151,6 +161,8 @@ class _Definition:
                 count = min(sent.longest * around, _MANY)
             elif isinstance(size, _Given):
                 count = min(sent.given[size].all * around, _MANY)
+            elif isinstance(size, _Longest):
+                count = min(sent.given[size.given].longest * around, _MANY)
             elif isinstance(size, _Filter):
                 count = min(size.units(sent.variables) * around, _MANY)
             else:
@@ -295,7 +307,9 @@ class _Walk:
             found.levels[level].units += MUTATION
             given = _Given(tuple(_listed(arguments, definition.args)))
             found.given.append(given)
-            found.levels.append(_Level(level, given, _ENTRIES.get(name, 0) + ROW))
+            found.levels.append(_Level(level, given, ROW))
+            if name in _ENTRIES:
+                found.levels.append(_Level(level, _Longest(given), _ENTRIES[name]))
             return level
         if "where" in arguments:
             _count_filter(found, level, arguments["where"].value)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import orjson
 import strawberry
@@ -31,10 +32,11 @@ class ObjectInput:
 
 
 async def new_objects(given: Sequence[ObjectInput], context: Context) -> list[NewObject]:
-    """Raises BadInput or AlreadyExists naming the object and the pair."""
-    if len(given) > _MANY:
-        return await in_thread(_new_objects, given, context)
-    return _new_objects(given, context)
+    """Raises BadInput or AlreadyExists naming the object and the pair, StorageUnavailable where files are large."""
+    many = len(given) > _MANY
+    objects = await in_thread(_new_objects, given, context) if many else _new_objects(given, context)
+    files = iter(await context.begin_parts([one.file for one in objects if one.file is not None]))
+    return [one if one.file is None else replace(one, file=next(files)) for one in objects]
 
 
 def _new_objects(given: Sequence[ObjectInput], context: Context) -> list[NewObject]:

@@ -14,6 +14,7 @@ from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.schema_editor.asyncpg import AsyncpgSchemaEditor
 from tortoise.transactions import in_transaction
 
+from models.errors import QuotaExceeded
 from models.quotas import refusing
 from models.turns import Turns
 
@@ -118,17 +119,33 @@ async def one_transaction(begun: Callable[[], Awaitable[object]]) -> AsyncIterat
     It begins with the first of them, and ``begun`` is the first thing in it: what is done before holds no connection.
     They must be begun in the same task.
     """
-    async with AsyncExitStack() as stack:
-        token = _whole.set(_Whole(stack, begun))
-        try:
-            yield
-        finally:
-            _whole.reset(token)
+    undo: list[Callable[[], Awaitable[None]]] = []
+    is_undone = True
+    try:
+        async with AsyncExitStack() as stack:
+            token = _whole.set(_Whole(stack, begun, undo))
+            try:
+                yield
+                is_undone = False  # nobody knows, until it is committed
+            finally:
+                _whole.reset(token)
+    except Exception as error:
+        if is_undone or isinstance(error, QuotaExceeded):
+            for one in undo:
+                await one()
+        raise
+
+
+def when_undone(undo: Callable[[], Awaitable[None]]) -> None:
+    """Have it called if what ``one_transaction`` makes one is undone: not where it is broken off, or may be kept."""
+    if (whole := _whole.get()) is not None:
+        whole.undo.append(undo)
 
 
 class _Whole(NamedTuple):
     stack: AsyncExitStack
     begun: Callable[[], Awaitable[object]]
+    undo: list[Callable[[], Awaitable[None]]]
 
 
 _whole: ContextVar[_Whole | None] = ContextVar("one_transaction", default=None)

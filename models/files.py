@@ -31,6 +31,8 @@ _NAMES = {
     "file_problem": "problem",
     "file_bucket": "bucket",
     "file_key": "key",
+    "file_multipart_id": "multipart_id",
+    "file_part_bytes": "part_bytes",
 }
 COLUMNS = ", ".join(f"u.{column} AS {name}" for name, column in _NAMES.items())
 NO_COLUMNS = ", ".join(f"NULL AS {name}" for name in _NAMES)
@@ -45,7 +47,7 @@ _LONGEST_BACKOFF = timedelta(hours=1)
 _completed = Counter("waybill_uploads_completed_total", "uploads whose bytes were proved")
 _ended = Counter("waybill_uploads_ended_total", "uploads that will have no bytes any more, and why", ["problem"])
 _COPIED = ("id", "tenant_id", "object_pk", "bucket", "key", "name", "content_type", "size_bytes", "sha256", "state",
-           "is_current", "expires_at")  # fmt: skip
+           "is_current", "expires_at", "multipart_id", "part_bytes")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,9 @@ class NewFile:
     sha256: bytes | None
     bucket: str
     key: str
-    lifetime: timedelta  # of the URL
+    lifetime: timedelta  # of the URL, or of all URLs of parts
+    multipart_id: str | None = None
+    part_bytes: int | None = None
 
 
 async def announce(tenant_id: int, files: Sequence[tuple[int, NewFile]]) -> list[Row]:
@@ -89,6 +93,8 @@ async def copy(
             "file_expires_at": call.now + file.lifetime,
             "file_bucket": file.bucket,
             "file_key": file.key,
+            "file_multipart_id": file.multipart_id,
+            "file_part_bytes": file.part_bytes,
         }
         rows.append({**row, "tenant_id": tenant_id, "object_pk": object_pk, "is_current": object_pk not in complete})
     named = {column: name for name, column in _NAMES.items()}
@@ -126,6 +132,17 @@ async def find(scope: Scope, uploads: Iterable[int]) -> list[Row]:
         f" WHERE u.tenant_id = {sql.tenant} AND u.id = ANY({wanted}) AND {visible}"
     )
     return await database.fetch(sql.statement(text), *sql.arguments)
+
+
+async def pending(tenant_id: int, objects: Sequence[int]) -> dict[int, Row]:
+    """Of each object (by primary key) that has one the newest upload that waits for its bytes, with ``object_pk``."""
+    rows = await database.fetch(
+        f"SELECT DISTINCT ON (u.object_pk) {COLUMNS}, u.object_pk FROM uploads u WHERE u.tenant_id = $1"
+        " AND u.object_pk = ANY($2::bigint[]) AND u.state = 'PENDING' AND u.expires_at > now()"
+        " ORDER BY u.object_pk, u.id DESC",
+        *(tenant_id, list(objects)),
+    )
+    return {row["object_pk"]: row for row in rows}
 
 
 async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = ()) -> dict[int, dict[str, Any]]:
@@ -174,6 +191,25 @@ async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = (
         return {row["id"]: dict(row) for row in rows}
 
 
+async def abort(tenant_id: int, uploads: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """End uploads (primary keys) that are not complete because nobody wants them any more.
+
+    Returns ``file_state`` and ``file_problem`` of each as it is now; what is complete or had ended stays so.
+    """
+    async with database.transaction():
+        mine = "tenant_id = $1 AND id = ANY($2::bigint[])"
+        waiting = await database.fetch(
+            f"SELECT id FROM uploads WHERE {mine} AND state IN ('PENDING', 'VERIFYING') ORDER BY id FOR UPDATE",
+            *(tenant_id, list(uploads)),
+        )
+        await _end([row["id"] for row in waiting], "ABORTED")
+        rows = await database.fetch(
+            f"SELECT id, state AS file_state, problem AS file_problem FROM uploads WHERE {mine}",
+            *(tenant_id, list(uploads)),
+        )
+        return {row["id"]: dict(row) for row in rows}
+
+
 async def expire(most: int) -> int:
     """Give up uploads whose URL is over, the longest ago first, and forget what ended long ago; returns how many."""
     async with database.transaction():
@@ -206,10 +242,11 @@ async def _end(uploads: Sequence[int], problem: str | None) -> None:
     """Of uploads that are locked; they stay for a while, so that whoever asks for one is told what became of it."""
     await database.execute(
         "WITH ended AS (UPDATE uploads SET state = 'EXPIRED', ended_at = now(), completed_at = NULL, problem = $2"
-        " WHERE id = ANY($1::bigint[]) RETURNING tenant_id, bucket, key, size_bytes, expires_at)"
-        " INSERT INTO deletions (tenant_id, bucket, key, reserved_bytes, due_at, over_at, until_at, attempts)"
-        " SELECT tenant_id, bucket, key, deletion_reserved(expires_at, size_bytes), now(), deletion_over(expires_at),"
-        " deletion_until(expires_at), 0 FROM ended",
+        " WHERE id = ANY($1::bigint[]) RETURNING tenant_id, bucket, key, size_bytes, expires_at, multipart_id)"
+        " INSERT INTO deletions"
+        " (tenant_id, bucket, key, multipart_id, reserved_bytes, due_at, over_at, until_at, attempts)"
+        " SELECT tenant_id, bucket, key, multipart_id, deletion_reserved(expires_at, size_bytes), now(),"
+        " deletion_over(expires_at, multipart_id), deletion_until(expires_at), 0 FROM ended",
         *(list(uploads), problem),
     )
     _ended.labels(problem or "UPLOAD_EXPIRED").inc(len(uploads))
@@ -231,11 +268,14 @@ async def read_later(upload: int) -> None:
 
 
 async def due(most: int) -> list[Row]:
-    """``id``, ``bucket``, ``key``: keys whose bytes have to go now. Nobody else is given them for a while."""
+    """``id``, ``bucket``, ``key``, ``multipart_id``: keys whose bytes have to go now.
+
+    Nobody else is given them for a while.
+    """
     return await database.fetch(
         "UPDATE deletions SET due_at = now() + $2, attempts = attempts + 1 WHERE id = ANY(ARRAY("
         "SELECT id FROM deletions WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED))"
-        " RETURNING id, bucket, key",
+        " RETURNING id, bucket, key, multipart_id",
         *(most, _DELETING),
     )
 

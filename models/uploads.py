@@ -29,11 +29,13 @@ class Upload(Model):
     sha256 = fields.BinaryField(null=True)  # as declared
     state = fields.CharEnumField(FileState, max_length=9)
     is_current = fields.BooleanField()
-    expires_at = fields.DatetimeField()  # of the URL
+    expires_at = fields.DatetimeField()  # of the URL; in parts, of the last URL that a part may get
     completed_at = fields.DatetimeField(null=True)
     read_at = fields.DatetimeField(null=True)  # when the worker may read its bytes, while they are VERIFYING
     ended_at = fields.DatetimeField(null=True)  # since when it is EXPIRED; a past one is forgotten after a while
     problem = fields.TextField(null=True)  # why it ended, where that is not because its URL was over
+    multipart_id = fields.TextField(null=True)  # S3's, of an upload in parts
+    part_bytes = fields.BigIntField(null=True)  # of each part but the last, which has the rest
 
     class Meta:
         table = "uploads"
@@ -47,6 +49,8 @@ class Upload(Model):
             CheckConstraint("state <> 'VERIFYING' OR read_at IS NOT NULL", name="uploads_read_at_known"),
             CheckConstraint("(state = 'EXPIRED') = (ended_at IS NOT NULL)", name="uploads_ended_at_known"),
             CheckConstraint("(state = 'COMPLETE') = (completed_at IS NOT NULL)", name="uploads_completed_at_known"),
+            CheckConstraint("(multipart_id IS NULL) = (part_bytes IS NULL)", name="uploads_part_bytes_known"),
+            CheckConstraint("part_bytes > 0", name="uploads_part_bytes_positive"),
         )
 
 
@@ -54,6 +58,7 @@ class Deletion(Model):
     """A key whose bytes have to go. Made by a trigger, so that no row goes without it; gone when the bytes are.
 
     They go at once, when the URL is over by which they could come again, and when each request is that began in time.
+    An upload in parts is aborted each time; after the first no URL brings anything any more.
     """
 
     id = fields.BigIntField(primary_key=True)
@@ -66,6 +71,7 @@ class Deletion(Model):
     until_at = fields.DatetimeField()  # when each request is that began in time
     attempts = fields.IntField()
     last_error = fields.TextField(null=True)
+    multipart_id = fields.TextField(null=True)  # to be aborted first
 
     class Meta:
         table = "deletions"

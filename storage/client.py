@@ -8,7 +8,9 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Literal
 
 import aioboto3
 import aiohttp
@@ -31,6 +33,8 @@ if TYPE_CHECKING:  # the types are not installed with the service
     from types_aiobotocore_s3.client import S3Client
 
 KEYS_PER_DELETE = 1000
+PARTS_PER_LIST = 1000
+MOST_PARTS = 10_000
 CHUNK_BYTES = 256 * 1024  # hashed in a quarter of a millisecond, during which nothing else runs
 
 # Who has credentials reads none of the SDK's files, in which AWS_PROFILE may name what is not there.
@@ -64,12 +68,25 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What S3 knows of an object; ``sha256`` in hex, None where it kept none of the object as a whole."""
+    """What S3 knows of an object; ``sha256`` in hex, None where it kept none of the object as a whole.
+
+    ``crc64nvme`` in base64: AWS computes it of what is sent without any checksum, in parts too.
+    """
 
     size: int
     content_type: str
     etag: str
     sha256: str | None
+    crc64nvme: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What S3 has of an upload in parts."""
+
+    number: int
+    size: int
+    etag: str
 
 
 @asynccontextmanager
@@ -145,6 +162,7 @@ class Storage:
             content_type=answer.get("ContentType", ""),
             etag=answer["ETag"].strip('"'),
             sha256=_hex(answer.get("ChecksumSHA256", "")),
+            crc64nvme=answer.get("ChecksumCRC64NVME"),
         )
 
     async def require(self, bucket: str) -> None:
@@ -187,6 +205,76 @@ class Storage:
             failed |= {each["Key"]: each["Code"] for each in answer.get("Errors", []) if each["Code"] != "NoSuchKey"}
         return failed
 
+    async def create_multipart(self, bucket: str, key: str, content_type: str, *, sse: str = "") -> str:
+        """S3's id of a new upload in parts; ``sse`` as in x-amz-server-side-encryption."""
+        encryption: Any = {"ServerSideEncryption": sse} if sse else {}
+        with _translated():
+            answer = await self._client.create_multipart_upload(
+                Bucket=bucket, Key=key, ContentType=content_type, **encryption
+            )
+        return answer["UploadId"]
+
+    async def list_parts(
+        self, bucket: str, key: str, multipart_id: str, *, after: int = 0, last: int = MOST_PARTS
+    ) -> list[Part] | None:
+        """The parts with numbers above ``after`` up to ``last``, in order; None where the upload is complete or gone.
+
+        SeaweedFS has a part that was sent again once for each time: all of them are listed, the newest last.
+        """
+        found: list[tuple[int, datetime, Part]] = []
+        while after < last:
+            with _translated():
+                try:
+                    answer = await self._client.list_parts(
+                        Bucket=bucket,
+                        Key=key,
+                        UploadId=multipart_id,
+                        PartNumberMarker=after,
+                        MaxParts=PARTS_PER_LIST,  # also of a few: a page that ends with a part may hide it sent again
+                    )
+                except ClientError as error:
+                    if _is_gone(error):
+                        return None
+                    raise
+            for each in answer.get("Parts", []):
+                part = Part(each["PartNumber"], each["Size"], each["ETag"].strip('"'))
+                found.append((part.number, each["LastModified"], part))
+            after = answer.get("NextPartNumberMarker", last) if answer["IsTruncated"] else last
+        found.sort(key=itemgetter(0, 1))
+        return [part for number, _, part in found if number <= last]
+
+    async def complete_multipart(
+        self, bucket: str, key: str, multipart_id: str, parts: Sequence[Part]
+    ) -> Literal["", "NoSuchUpload", "InvalidPart"]:
+        """Make one object of the parts, or say why it cannot be done: it is complete or gone, or a part is another now.
+
+        AWS begins to answer before it knows: an error that comes with status 200 is one of 500 for the SDK, which tries
+        again, but it is known by its code.
+        """
+        listed: Any = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
+        with _translated():
+            try:
+                await self._client.complete_multipart_upload(
+                    Bucket=bucket, Key=key, UploadId=multipart_id, MultipartUpload={"Parts": listed}
+                )
+            except ClientError as error:
+                if _is_gone(error):
+                    return "NoSuchUpload"
+                if error.response["Error"]["Code"] == "InvalidPart":
+                    return "InvalidPart"
+                raise
+        return ""
+
+    async def abort_multipart(self, bucket: str, key: str, multipart_id: str) -> bool:
+        """Whether nothing is left of it: a part whose request is under way may outlive that. Complete ones stay."""
+        with _translated():
+            try:
+                await self._client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=multipart_id)
+            except ClientError as error:
+                if not _is_gone(error):
+                    raise
+        return not await self.list_parts(bucket, key, multipart_id)
+
     async def answers(self, seconds: float) -> bool:
         """Whether all buckets are there and ours to use, within the time; the log says what is wrong."""
         try:
@@ -204,6 +292,21 @@ class Storage:
             log.error("S3 cannot be asked: %s", error)  # noqa: TRY400
             return False
         return True
+
+
+def _is_gone(error: ClientError) -> bool:
+    """Whether S3 knows no such upload in parts: it is complete, or aborted."""
+    return error.response["Error"]["Code"] == "NoSuchUpload"
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Makes StorageUnavailable of a refusal: nobody but the operator can do something about it."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        log.error("S3 refuses the service, look at its credentials and buckets: %s", error)  # noqa: TRY400
+        raise StorageUnavailable from error
 
 
 @contextmanager

@@ -1,81 +1,118 @@
 """Whether the bytes in S3 are the ones that were announced: S3 is asked, the client's word counts for nothing."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from models.errors import StorageUnavailable
 from models.pages import Row
-from storage.client import Storage, log
+from storage import multipart
+from storage.client import Storage, refusing
+from storage.multipart import Cut, Place
 
 _AT_ONCE = 32
 
 
 class Claim(NamedTuple):
-    """What was announced of one key."""
+    """What was announced of one key; of an upload in parts S3's id, and how it is cut.
+
+    ``etags`` are those that the client got for its parts, by number; without them S3's are taken.
+    """
 
     bucket: str
     key: str
     size_bytes: int
     sha256: bytes | None
+    multipart_id: str | None = None
+    part_bytes: int | None = None
+    etags: Mapping[int, str] | None = None
 
 
-def claim_of(row: Row) -> Claim:
+def claim_of(row: Row, etags: Mapping[int, str] | None = None) -> Claim:
     """Of an upload, from its row with the names of ``models.files``."""
-    return Claim(row["file_bucket"], row["file_key"], row["file_size"], row["file_sha256"])
+    return Claim(
+        row["file_bucket"],
+        row["file_key"],
+        row["file_size"],
+        row["file_sha256"],
+        row["file_multipart_id"],
+        row["file_part_bytes"],
+        etags,
+    )
 
 
 class Verdict(StrEnum):
     RIGHT = "RIGHT"
     UNREAD = "UNREAD"  # right so far, but the bytes would have to be read
-    FILE_MISSING = "FILE_MISSING"
+    FILE_MISSING = "FILE_MISSING"  # or some of its parts: they can still be sent
+    PART_MISMATCH = "PART_MISMATCH"  # parts can be sent again
     SIZE_MISMATCH = "SIZE_MISMATCH"
     CHECKSUM_MISMATCH = "CHECKSUM_MISMATCH"
+    ABORTED = "ABORTED"  # nothing can be sent any more
 
 
-_MISSING = Verdict.FILE_MISSING
+class Finding(NamedTuple):
+    """``parts`` are the numbers of those because of which it is not right, the first hundred."""
+
+    verdict: Verdict
+    parts: tuple[int, ...] = ()
 
 
 async def prove(storage: Storage, claims: Sequence[Claim], *, most_read_bytes: int) -> list[Verdict]:
-    """One verdict for each claim, in order. Raises StorageUnavailable, with the reason in the log.
+    """One verdict for each claim, in order, as ``examine`` finds them."""
+    findings = await examine(storage, claims, most_read_bytes=most_read_bytes)
+    return [finding.verdict for finding in findings]
 
-    A SHA-256 that S3 does not keep is proved by reading the bytes, up to so many of all claims together. A key is
-    written once, so that a verdict stays true.
+
+async def examine(storage: Storage, claims: Sequence[Claim], *, most_read_bytes: int) -> list[Finding]:
+    """One finding for each claim, in order. Raises StorageUnavailable, with the reason in the log.
+
+    What was sent in parts is put together first, if all of them are there. A SHA-256 that S3 does not keep is proved by
+    reading the bytes, up to so many of all claims together. A key is written once, so that what is found of it stays
+    true.
     """
     turns = asyncio.Semaphore(_AT_ONCE)
     left = most_read_bytes
 
-    async def one(claim: Claim) -> Verdict:
+    async def one(claim: Claim) -> Finding:
         nonlocal left
         async with turns:
             found = await storage.head(claim.bucket, claim.key)
+            if found is None and claim.multipart_id is not None and claim.part_bytes is not None:
+                place = Place(claim.bucket, claim.key, claim.multipart_id)
+                cut = Cut(claim.size_bytes, claim.part_bytes)
+                if (unfit := await multipart.assemble(storage, place, cut, claim.etags)) is not None:
+                    if unfit.missing and not unfit.wrong:
+                        return Finding(Verdict.FILE_MISSING, unfit.missing)
+                    return Finding(Verdict.PART_MISMATCH, unfit.wrong)
+                found = await storage.head(claim.bucket, claim.key)
+                if found is None:
+                    return Finding(Verdict.ABORTED)
             if found is None:
-                return Verdict.FILE_MISSING
+                return _MISSING
             if found.size != claim.size_bytes:
-                return Verdict.SIZE_MISMATCH
+                return Finding(Verdict.SIZE_MISMATCH)
             if claim.sha256 is None:
-                return Verdict.RIGHT
+                return _RIGHT
             digest = found.sha256
             if digest is None:
                 if claim.size_bytes > left:
-                    return Verdict.UNREAD
+                    return Finding(Verdict.UNREAD)
                 left -= claim.size_bytes
                 digest = await storage.sha256(claim.bucket, claim.key)
-            return Verdict.RIGHT if digest == claim.sha256.hex() else Verdict.CHECKSUM_MISMATCH
+            return _RIGHT if digest == claim.sha256.hex() else Finding(Verdict.CHECKSUM_MISMATCH)
 
     tasks = [asyncio.create_task(one(claim)) for claim in claims]
     try:
-        verdicts = await asyncio.gather(*tasks)
-        missing = {claim.bucket for claim, verdict in zip(claims, verdicts, strict=True) if verdict is _MISSING}
-        for bucket in missing:
-            await storage.require(bucket)
-    except (ClientError, BotoCoreError) as error:  # a refusal: nobody but the operator can do something about it
-        log.error("S3 refuses the service, look at its credentials and buckets: %s", error)
-        raise StorageUnavailable from error
+        with refusing():
+            findings = await asyncio.gather(*tasks)
+            for bucket in {claim.bucket for claim, found in zip(claims, findings, strict=True) if found == _MISSING}:
+                await storage.require(bucket)
     finally:
         for task in tasks:
             task.cancel()
-    return verdicts
+    return findings
+
+
+_RIGHT = Finding(Verdict.RIGHT)
+_MISSING = Finding(Verdict.FILE_MISSING)

@@ -38,6 +38,17 @@ class Urls:
         """What a PUT is bound to: its client must send them as they are."""
         return upload_headers(size, content_type, sha256, sse=self._encryption)
 
+    @property
+    def encryption(self) -> str:
+        return self._encryption
+
+    def part(
+        self, bucket: str, key: str, multipart_id: str, number: int, size: int, *, now: datetime, seconds: int
+    ) -> str:
+        """PUTs of one part of so many bytes, as often as it takes."""
+        params = {"partNumber": str(number), "uploadId": multipart_id}
+        return self._signed("PUT", bucket, key, now, seconds, headers={"content-length": str(size)}, params=params)
+
     def writing(self, bucket: str, key: str, *, headers: Mapping[str, str], now: datetime, seconds: int) -> str:
         """One PUT of exactly what the ``headers`` say, if nothing is there yet."""
         return self._signed("PUT", bucket, key, now, seconds, headers=headers)

@@ -110,6 +110,7 @@ def settings(database_url: str, seaweed: seaweedfs.Server) -> Settings:
         s3_buckets=CommaSeparatedStrings(BUCKETS),
         s3_endpoint=seaweed.url,
         s3_path_style=True,
+        multipart_bytes=5 * 1024**2,
         rate_limit_failed_logins=1_000_000,  # all tests have one address
     )
 

@@ -62,6 +62,8 @@ def create_app(
         max_file_bytes=settings.max_file_bytes,
         max_verified_bytes=settings.max_verified_bytes,
         upload_seconds=settings.upload_seconds,
+        multipart_bytes=settings.multipart_bytes,
+        multipart_seconds=settings.multipart_seconds,
         default_quotas=settings.default_quotas,
     )
 

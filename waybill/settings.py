@@ -31,7 +31,9 @@ _MOST = dict.fromkeys(_PORTS, 65_535) | {
     # A row of an index has at most 2,704 bytes, and a character up to 4.
     "max_id_characters": 600,
     "max_key_characters": 256,
-    "max_file_bytes": 5 * 1024**3,
+    "max_file_bytes": 5 * 1024**4,
+    "multipart_bytes": 5 * 1024**3,
+    "multipart_seconds": 30 * 24 * 3600,
     "default_quota_bytes": (1 << 63) - 1,
     "default_quota_objects": (1 << 63) - 1,
     "upload_seconds": 7 * 24 * 3600,
@@ -104,11 +106,15 @@ class Settings:
     max_key_characters: int = _setting(256, "length of a data key")
     max_value_characters: int = _setting(4_096, "length of a data value")
     max_pairs_per_object: int = _setting(256, "data pairs of one object")
-    max_file_bytes: int = _setting(5 * 1024**3, "size of one file; S3 takes 5 GiB in one request")
+    max_file_bytes: int = _setting(5 * 1024**4, "size of one file; S3 takes 5 TiB")
+    multipart_bytes: int = _setting(
+        64 * 1024**2, "a file of more bytes is uploaded in parts; S3 takes 5 GiB in one request"
+    )
     max_verified_bytes: int = _setting(
         256 * 1024**2, "bytes that one `completeUploads` reads itself, where S3 keeps no SHA-256; the worker reads more"
     )
-    upload_seconds: int = _setting(3_600, "how long a URL for an upload works")
+    upload_seconds: int = _setting(3_600, "how long a URL for an upload, or for a part of one, works")
+    multipart_seconds: int = _setting(86_400, "how long an upload in parts may take")
     default_quota_bytes: int = _setting(
         10**12, "bytes of all files of a tenant that is made without a quota of its own"
     )

@@ -1,4 +1,4 @@
-"""Deletes the bytes of keys that no row needs any more."""
+"""Deletes the bytes of keys that no row needs any more, and aborts their uploads in parts."""
 
 import logging
 from itertools import groupby
@@ -9,6 +9,7 @@ from prometheus_client import Counter
 from models import files
 from models.errors import StorageUnavailable
 from storage.client import KEYS_PER_DELETE, Storage
+from storage.multipart import Place, abort_many
 
 _log = logging.getLogger(__name__)
 _deletions = Counter("waybill_deletions_total", "deletions of keys in S3: done, or failed and due again", ["outcome"])
@@ -22,9 +23,13 @@ async def delete_due(storage: Storage) -> int:
     rows = sorted(await files.due(KEYS_PER_DELETE), key=itemgetter("bucket"))
     away: StorageUnavailable | None = None
     for bucket, group in groupby(rows, key=itemgetter("bucket")):
-        ids = {row["key"]: row["id"] for row in group}
+        of_bucket = list(group)
+        ids = {row["key"]: row["id"] for row in of_bucket}
         try:
-            errors = await storage.delete_many(bucket, list(ids))
+            # First, so that nobody puts the parts together after the key was deleted.
+            in_parts = [Place(bucket, row["key"], row["multipart_id"]) for row in of_bucket if row["multipart_id"]]
+            errors = await abort_many(storage, in_parts)
+            errors |= await storage.delete_many(bucket, [key for key in ids if key not in errors])
         except StorageUnavailable as error:
             away, errors = error, dict.fromkeys(ids, error.code)
         if errors:

@@ -2,6 +2,7 @@
 
 import strawberry
 
+from graph.mutations.abort_uploads import AbortUploads
 from graph.mutations.complete_uploads import CompleteUploads
 from graph.mutations.create_batch import CreateBatch
 from graph.mutations.create_objects import CreateObjects
@@ -25,6 +26,7 @@ class Mutation(
     DeleteBatch,
     CreateUploads,
     CompleteUploads,
+    AbortUploads,
     GrantAccess,
     RevokeAccess,
     People,

@@ -50,11 +50,11 @@ class CreateUploads:
         writes.require_all(object_ids, found.rows)
         await require_on(context.viewer, AccessLevel.EDIT, [thing_of(row) for row in found.rows])
         objects = {row["object_id"]: row for row in found.rows}
-        new = [
-            (objects[one.object_id]["id"], new_file(one.file, f'Object "{short(one.object_id)}"', context))
-            for one in input.files
-        ]
-        made = await files.announce(context.viewer.tenant_id, new)
+        new = await context.begin_parts(
+            [new_file(one.file, f'Object "{short(one.object_id)}"', context) for one in input.files]
+        )
+        announced = [(objects[object_id]["id"], file) for object_id, file in zip(object_ids, new, strict=True)]
+        made = await files.announce(context.viewer.tenant_id, announced)
         # Files of the objects are others from now on.
         known = dict.fromkeys(objects) if selects(info, "file") else objects
         return CreateUploadsPayload(

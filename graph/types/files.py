@@ -1,18 +1,22 @@
 """File, its access, and uploads: made straight from the rows that a page read, signed without asking anybody."""
 
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, cast
 
 import strawberry
 
 from graph.context import Info
 from graph.scalars import Size
-from graph.selection import parts_of_objects
+from graph.selection import parts_of_objects, selects
+from graph.types.connection import Connection
 from graph.types.node import Node, global_id
-from models import Action, FileState
+from graph.types.parts import Header, PartsPage, UploadPart, page_of
+from models import Action, FileState, pages
 from models.errors import BadInput, FileNotComplete
 from models.pages import Row
 from storage.disposition import Disposition
+from storage.multipart import cut_of
 from storage.signing import MAX_SECONDS
 
 if TYPE_CHECKING:
@@ -34,10 +38,27 @@ class Access:
     expires_at: datetime = strawberry.field(description="Until when the URL works.")
 
 
-@strawberry.type(description="A header of an HTTP request.")
-class Header:
-    name: str = strawberry.field(description="In lower case.")
-    value: str = strawberry.field(description="To be sent exactly so.")
+class ChecksumAlgorithm(Enum):
+    SHA256 = strawberry.enum_value(
+        "SHA256", description="Of all bytes, in hexadecimal: announced, and proved by S3 or by reading them."
+    )
+    CRC64NVME = strawberry.enum_value(
+        "CRC64NVME",
+        description="Of all bytes, in base64, as S3 states it: AWS computes it where nothing was announced.",
+    )
+    ETAG = strawberry.enum_value(
+        "ETAG",
+        description="As S3 states it. Without KMS the MD5 of the bytes; of N parts the MD5 of their MD5s, and -N.",
+    )
+
+
+strawberry.enum(ChecksumAlgorithm, description="What a checksum says, the strongest first.")
+
+
+@strawberry.type(description="By what the bytes of a file can be known again.")
+class Checksum:
+    algorithm: ChecksumAlgorithm = strawberry.field(description="Which it is.")
+    value: str = strawberry.field(description="The checksum.")
 
 
 @strawberry.type(description="An object's file.")
@@ -64,6 +85,21 @@ class File:
     def sha256(self) -> str | None:
         digest = self.row["file_sha256"]
         return digest and str(digest.hex())
+
+    @strawberry.field(
+        description="The strongest that is known of a complete file. Of one that was announced without a SHA-256 S3 is"
+        " asked."
+    )
+    async def checksum(self, info: Info) -> Checksum | None:
+        if self.row["file_state"] != FileState.COMPLETE:
+            return None
+        if self.row["file_sha256"] is not None:
+            return Checksum(algorithm=ChecksumAlgorithm.SHA256, value=self.row["file_sha256"].hex())
+        if (stored := await info.context.stored(self.row)) is None:
+            return None
+        if stored.crc64nvme:
+            return Checksum(algorithm=ChecksumAlgorithm.CRC64NVME, value=stored.crc64nvme)
+        return Checksum(algorithm=ChecksumAlgorithm.ETAG, value=stored.etag)
 
     @strawberry.field(description="Since when it is complete.")
     def completed_at(self) -> datetime | None:
@@ -97,7 +133,7 @@ class File:
         return Access(url=url, expires_at=until)
 
 
-@strawberry.type(description="One request that brings an object's bytes to S3.")
+@strawberry.type(description="What brings an object's bytes to S3: one request, or many `parts` of a large file.")
 class Upload(Node):
     row: strawberry.Private[Row]
     object_row: strawberry.Private[Row | None]
@@ -122,10 +158,51 @@ class Upload(Node):
         # The executor awaits what can be awaited; the schema knows the type only.
         return Object.of(self.object_row) if self.object_row else cast("Object", load())
 
-    @strawberry.field(description="Where to send the bytes, without any credential; empty when that is over.")
+    @strawberry.field(description="In bytes, of each part but the last; null where the upload is one request.")
+    def part_size(self) -> Size | None:
+        size = self.row["file_part_bytes"]
+        return size and Size(size)
+
+    @strawberry.field(description="How many parts there are to send; null where the upload is one request.")
+    def part_count(self) -> int | None:
+        return cut_of(self.row).count if self._in_parts else None
+
+    @strawberry.field(
+        description="The parts in order; empty where the upload is one request. With `etag` S3 is asked what it has:"
+        " an upload that was broken off goes on with the parts that it has not."
+    )
+    async def parts(
+        self,
+        info: Info,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+    ) -> Connection[UploadPart]:
+        context = info.context
+        digest = pages.digest("parts of an upload", self.row["file_pk"])
+        bounds = context.bounds(first, after, last, before, digest)
+        count = cut_of(self.row).count if self._in_parts else 0
+        numbers, page = page_of(count, bounds)
+        now = _now()
+        left = min(self._seconds_left(now), context.limits.upload_seconds)
+        asks = left > 0 and len(numbers) > 0 and selects(info, "etag")
+        etags = await context.etags(self.row, numbers) if asks else {}
+        parts = PartsPage(self.row, self.object_row or self.row, now, left, numbers, etags)
+
+        async def total() -> int:
+            return count
+
+        return Connection(
+            page=page, digest=digest, make=lambda row: UploadPart(page=parts, number=row["id"]), count=total
+        )
+
+    @strawberry.field(
+        description="Where to send the bytes, without any credential; empty when that is over, and for a file in parts."
+    )
     def url(self, info: Info) -> str:
         now = _now()
-        if (seconds := self._seconds_left(now)) < 1:
+        if self._in_parts or (seconds := self._seconds_left(now)) < 1:
             return ""
         url = info.context.urls.writing(
             self.row["file_bucket"], self.row["file_key"], headers=self._headers(info), now=now, seconds=seconds
@@ -136,14 +213,18 @@ class Upload(Node):
 
     @strawberry.field(description="To be sent with it, besides Content-Length, which most clients send by themselves.")
     def headers(self, info: Info) -> list[Header]:
-        if self._seconds_left(_now()) < 1:
+        if self._in_parts or self._seconds_left(_now()) < 1:
             return []
         return [Header(name=name, value=value) for name, value in self._headers(info).items() if name != _LENGTH]
 
-    @strawberry.field(description="Until when the URL works.")
+    @strawberry.field(description="Until when the URL works; in parts, until when any URL of a part can.")
     def expires_at(self) -> datetime:
         moment: datetime = self.row["file_expires_at"]
         return moment
+
+    @property
+    def _in_parts(self) -> bool:
+        return self.row["file_part_bytes"] is not None
 
     def _headers(self, info: Info) -> dict[str, str]:
         return info.context.urls.headers(self.row["file_type"], self.row["file_size"], self.row["file_sha256"])

@@ -10,7 +10,7 @@ from graph.context import Info, NestedCount, NestedPage
 from graph.limits import too_complex
 from graph.selection import parts_of_objects
 from graph.types.connection import Connection
-from graph.types.files import File
+from graph.types.files import File, Upload
 from graph.types.filters import ObjectWhere, filter_of
 from graph.types.grants import Grant, grants_on, level_of
 from graph.types.node import Node, global_id
@@ -118,6 +118,17 @@ class Object(Node):
     @strawberry.field(description="Its file, if one was announced: the complete one, until a newer one is complete.")
     def file(self) -> File | None:
         return None if self.row["file_pk"] is None else File(row=self.row)
+
+    @strawberry.field(
+        description="Its newest upload that still waits for its bytes, to go on with; for those with EDIT access, null"
+        " for all others."
+    )
+    async def pending_upload(self, info: Info) -> Upload | None:
+        level = await info.context.levels.load(thing_of(self.row))
+        if not level.includes(AccessLevel.EDIT):
+            return None
+        row = await info.context.pending.load(self.row["id"])
+        return row and Upload.of(row, self.row)
 
     @strawberry.field(description="The batch it is in.")
     def batch(self) -> Batch:

@@ -152,9 +152,9 @@ async def test_who_is_revoked_while_a_mutation_asks_s3_changes_nothing(
     assert await put(upload, b"hello") == 200
     prove = Context.prove
 
-    async def revoked_meanwhile(self: Context, uploads: Any) -> Any:
+    async def revoked_meanwhile(self: Context, *arguments: Any) -> Any:
         await other.execute(KEY, admin.user.id)
-        return await prove(self, uploads)
+        return await prove(self, *arguments)
 
     with patch.object(Context, "prove", revoked_meanwhile):
         answer = (await admin.post(COMPLETE, ids=[upload["id"]])).json()

@@ -44,6 +44,9 @@ FILE = {"name": "a", "contentType": "a/b", "size": 1}
 CREATE = 'mutation($o: [ObjectInput!]!) { createObjects(input: {batchId: "b", objects: $o}) { batch { id } } }'
 MADE = "mutation($i: CreateBatchInput!) { createBatch(input: $i) { uploads { url headers { name } } objects { id } } }"
 COMPLETE = "mutation($i: [ID!]!) { completeUploads(input: {uploadIds: $i}) { results { state } } }"
+SENT = """mutation($i: [ID!]!, $p: [SentPartsInput!]) {
+  completeUploads(input: {uploadIds: $i, parts: $p}) { payload: __typename } }"""
+PARTS = '{ node(id: "x") { ... on Upload { parts(first: 100) { nodes { url etag } } } } }'
 UPLOADS = "mutation($f: [ObjectFileInput!]!) { createUploads(input: {files: $f}) { uploads { url } } }"
 FRAGMENTS = """{ ...Q } fragment Q on Query { objects(first: 100) { ...C } } fragment C on ObjectConnection { ...D }
   fragment D on ObjectConnection { totalCount nodes { batch { id } } }"""
@@ -116,6 +119,11 @@ TABLE: list[tuple[str, dict[str, Any], int]] = [
     (MADE, {"i": {"batchId": "b"}}, 1),
     (UPLOADS, {"f": [{"objectId": "o", "file": FILE}] * 1_000}, 1 + 100 + 100 + 100),
     (COMPLETE, {"i": ["x"] * 200}, 1 + 220 + 20),
+    (SENT, {"i": ["x"] * 20, "p": [{"uploadId": "x", "parts": [{"number": 1, "etag": ""}] * 99}] * 20}, 1 + 20 + 202),
+    ('mutation($i: [ID!]!) { abortUploads(input: {uploadIds: $i}) { results { state } } }', {"i": ["x"] * 200}, 41),
+    (PARTS, {}, 1 + 10 + 10 + 1),
+    ('{ objects(first: 100) { nodes { pendingUpload { id } } } }', {}, 20),
+    ('{ objects(first: 100) { nodes { file { checksum { value } } } } }', {}, 110),
     ('mutation { completeUploads(input: {uploadIds: ["a", "b"]}) { results { state } } }', {}, 4),
     ("mutation($i: [String!]!) { deleteObjects(input: {objectIds: $i}) { deletedObjectIds } }", {"i": ["x"] * 500}, 51),
     ('mutation { deleteBatch(input: {batchId: "b", cascade: true}) { deletedBatchId } }', {}, 11),
@@ -209,7 +217,7 @@ async def test_many_operations_cost_nothing_until_they_are_asked_for() -> None:
 def test_cost_of_every_list_of_the_schema_is_decided() -> None:
     """A new list must say its size by first and last, be in a mutation's payload, or be small."""
     payloads = {get_named_type(one.type) for one in SCHEMA.mutation_type.fields.values()}  # type: ignore[union-attr]
-    small = {"Object.data", "Upload.headers", "AuditEntry.details"}
+    small = {"Object.data", "Upload.headers", "UploadPart.headers", "AuditEntry.details"}
     for type_ in SCHEMA.type_map.values():
         if not isinstance(type_, GraphQLObjectType) or type_.name.startswith("__") or type_ in payloads:
             continue

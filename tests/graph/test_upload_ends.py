@@ -102,8 +102,8 @@ async def test_upload_deleted_while_s3_is_asked_is_not_found_and_the_others_are_
         assert await put(upload, b"hello") == 200
     original = Context.prove
 
-    async def deleting(self: Context, rows: Any) -> Any:
-        verdicts = await original(self, rows)
+    async def deleting(self: Context, *arguments: Any) -> Any:
+        verdicts = await original(self, *arguments)
         await admin.execute('mutation { deleteObjects(input: {objectIds: ["o1"]}) { deletedObjectIds } }')
         return verdicts
 

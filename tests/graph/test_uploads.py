@@ -14,7 +14,7 @@ from models import AccessLevel, Role, database, reads
 from models.errors import StorageUnavailable
 from models.reads import Parts
 from storage.client import Storage, Stored
-from storage.proof import Verdict
+from storage.proof import Finding, Verdict
 from tests.conftest import Caller, NewCaller
 from tests.statements import count_statements
 from tests.uploads import (
@@ -124,7 +124,7 @@ async def test_file_too_large_to_be_read_at_once_is_read_by_the_worker(admin: Ca
     assert await put(bad, b"HELLO") == 200
     with (
         patch.object(Storage, "head", lambda *_: _value(Stored(5, "", "", None))),
-        patch("graph.context.Context.prove", lambda _, rows: _value([Verdict.UNREAD] * len(rows))),
+        patch("graph.context.Context.prove", lambda _, rows, __: _value([Finding(Verdict.UNREAD)] * len(rows))),
     ):
         assert await completed(admin, good, bad) == [("VERIFYING", None)] * 2
         assert await completed(admin, good) == [("VERIFYING", None)]
@@ -234,7 +234,7 @@ async def test_leave_to_write_is_for_those_who_may(new_caller: NewCaller) -> Non
     ("file", "says"),
     [
         ({"size": -1}, "size"),
-        ({"size": 5 * 1024**3 + 1}, "size"),
+        ({"size": 5 * 1024**4 + 1}, "size"),
         ({"size": 1 << 70}, "BigInt"),
         ({"size": 1.5}, "BigInt"),
         ({"contentType": "text/plain\r\nx: y"}, "contentType"),

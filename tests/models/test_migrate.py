@@ -22,6 +22,7 @@ ALL = [
     "0006_audit",
     "0007_operators",
     "0008_idempotency",
+    "0009_multipart",
 ]
 NOTES = {"tortoise_migrations", "tortoise_migrations_id_seq", "tortoise_migrations_pkey", "uid_tortoise_mi_app_3803a5"}
 
