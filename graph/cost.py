@@ -46,7 +46,12 @@ MUTATION = POINT  # for its transaction
 _FIELDS = {
     ("File", "access"): URL,
     ("Upload", "url"): URL,
+    ("Batch", "state"): ROW,
+    ("Batch", "sealedAt"): ROW,
+    ("Batch", "digest"): ROW,
+    ("Batch", "progress"): 10 * POINT,  # linear in the files
     ("Mutation", "deleteBatch"): 10 * POINT,  # which takes all objects with it
+    ("Mutation", "sealBatch"): 100 * POINT,  # which reads all of them
     ("Query", "dataKeys"): 10 * POINT,
     ("Query", "dataValues"): 10 * POINT,
 }

@@ -13,6 +13,7 @@ from graph.mutations.keys import CreateKey, RevokeKey, RotateKey
 from graph.mutations.operators import Tenants
 from graph.mutations.people import People
 from graph.mutations.revoke_access import RevokeAccess
+from graph.mutations.seal_batch import SealBatch
 from graph.mutations.update_object_data import UpdateObjectData
 
 
@@ -23,6 +24,7 @@ class Mutation(
     UpdateObjectData,
     DeleteObjects,
     DeleteBatch,
+    SealBatch,
     CreateUploads,
     CompleteUploads,
     GrantAccess,

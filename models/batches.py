@@ -1,0 +1,112 @@
+"""Batches as wholes: whether they may still be changed, and how far their files are."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from models import database, granted
+from models.errors import BatchSealed, NotFound, short
+from models.file_state import FileState
+from models.filters import Granted, InOuterBatch
+from models.pages import Row, Scope
+from models.sql import Sql
+
+_MOST_NAMED = 100  # ids that one error names
+
+
+class BatchState(StrEnum):
+    """How far the files of a batch are."""
+
+    OPEN = "OPEN"
+    UPLOADING = "UPLOADING"
+    COMPLETE = "COMPLETE"
+
+
+_UNDER_WAY = (FileState.PENDING, FileState.VERIFYING)
+
+
+async def keep_open(tenant_id: int, batches: Sequence[int] = (), *, objects: Sequence[int] = ()) -> None:
+    """Nobody seals these batches, nor those of the objects (all by primary keys), before the transaction ends.
+
+    Whatever changes what is in a batch does this first, before it locks an object: sealing and deleting a batch lock
+    the batch and then what is in it. Raises BatchSealed, and NotFound where one of ``batches`` has just been deleted.
+    """
+    rows = await database.fetch(
+        "SELECT id, batch_id, sealed_at FROM batches WHERE tenant_id = $1 AND id = ANY($2::bigint[] || ARRAY("
+        "SELECT batch_pk FROM objects WHERE tenant_id = $1 AND id = ANY($3::bigint[]))) ORDER BY id FOR KEY SHARE",
+        *(tenant_id, list(batches), list(objects)),
+    )
+    if set(batches) - {row["id"] for row in rows}:
+        raise NotFound("The batch has just been deleted.")
+    if sealed := [row["batch_id"] for row in rows if row["sealed_at"] is not None]:
+        raise BatchSealed(
+            f'The batch "{short(sealed[0])}" is sealed: nothing in it changes any more.', batchIds=sealed[:_MOST_NAMED]
+        )
+
+
+async def standings(scope: Scope, batches: Sequence[int]) -> dict[int, Row]:
+    """``under_way``, ``complete`` and ``expired``: whether a batch has files that are; and ``sealed_at`` and the like.
+
+    Of what exists for the scope. A few probes of an index for each batch, however many files it has.
+    """
+    sql = Sql(scope.tenant_id)
+    has = {
+        "under_way": _has(sql, scope, _UNDER_WAY),
+        "complete": _has(sql, scope, (FileState.COMPLETE,)),
+        "expired": _has(sql, scope, (FileState.EXPIRED,)),
+    }
+    wanted = sql.bind(tuple(batches), "bigint[]")
+    text = (
+        "SELECT b.id, b.sealed_at, b.sealed_by_id, b.digest,"
+        f" {', '.join(f'{test} AS {name}' for name, test in has.items())}"
+        f" FROM batches b WHERE b.tenant_id = {sql.tenant} AND b.id = ANY({wanted})"
+    )
+    return {row["id"]: row for row in await database.fetch(text, *sql.arguments)}
+
+
+def state_of(standing: Row) -> BatchState:
+    if standing["under_way"]:
+        return BatchState.UPLOADING
+    return BatchState.COMPLETE if standing["complete"] and not standing["expired"] else BatchState.OPEN
+
+
+def _has(sql: Sql, scope: Scope, states: Sequence[FileState]) -> str:
+    """A boolean expression about the batch ``b``: an object in it has a file in one of these states."""
+    wanted = f"ANY({sql.bind(tuple(states), 'text[]')})"
+    file = sql.alias()
+    of_batch = f"{file}.batch_pk = b.id AND {file}.is_current AND {file}.state = {wanted}"
+    whole = f"EXISTS (SELECT FROM uploads {file} WHERE {of_batch} OFFSET 0)"
+    if not isinstance(scope.within, Granted):
+        return whole
+    # Who sees single objects of the batch only: the grants lead to them, past all the others.
+    user, grant, one = sql.bind(scope.within.user_id, "bigint"), sql.alias(), sql.alias()
+    singly = (
+        f"EXISTS (SELECT FROM grants {grant} JOIN uploads {one} ON {one}.object_pk = {grant}.object_pk"
+        f" WHERE {grant}.user_id = {user} AND {grant}.batch_pk = b.id AND {one}.is_current AND {one}.state = {wanted}"
+        " OFFSET 0)"
+    )
+    all_visible = granted.whole_batch(sql, scope.within, InOuterBatch("b.id"))
+    return f"CASE WHEN {all_visible} THEN {whole} ELSE {singly} END"
+
+
+async def progress(scope: Scope, batches: Sequence[int]) -> dict[int, Row]:
+    """``files``, ``complete``, ``pending`` and ``expired``, and ``bytes`` and ``complete_bytes`` of all of them.
+
+    Of what exists for the scope. Linear in the files: 15 ms per 100,000.
+    """
+    sql = Sql(scope.tenant_id)
+    wanted = sql.bind(tuple(batches), "bigint[]")
+    visible = sql.test(scope.within, "u.object_pk", "u.batch_pk")
+    complete = f"u.state = {sql.bind(FileState.COMPLETE, 'text')}"
+    counted = (
+        f"SELECT count(*) AS files, count(*) FILTER (WHERE {complete}) AS complete,"
+        f" count(*) FILTER (WHERE u.state = ANY({sql.bind(_UNDER_WAY, 'text[]')})) AS pending,"
+        f" count(*) FILTER (WHERE u.state = {sql.bind(FileState.EXPIRED, 'text')}) AS expired,"
+        " coalesce(sum(u.size_bytes), 0)::bigint AS bytes,"
+        f" coalesce(sum(u.size_bytes) FILTER (WHERE {complete}), 0)::bigint AS complete_bytes"
+        f" FROM uploads u WHERE u.batch_pk = b.id AND u.is_current AND {visible}"
+    )
+    text = (
+        f"SELECT b.id, c.* FROM batches b CROSS JOIN LATERAL ({counted}) AS c"
+        f" WHERE b.tenant_id = {sql.tenant} AND b.id = ANY({wanted})"
+    )
+    return {row["id"]: row for row in await database.fetch(text, *sql.arguments)}
