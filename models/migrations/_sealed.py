@@ -9,6 +9,7 @@ SQL = """
     ALTER TABLE uploads ALTER COLUMN batch_pk SET NOT NULL;
     CREATE INDEX uploads_batch ON uploads (batch_pk, state) INCLUDE (object_pk, size_bytes) WHERE is_current;
     CREATE INDEX uploads_replacing ON uploads (batch_pk) WHERE NOT is_current AND state IN ('PENDING', 'VERIFYING');
+    ALTER TABLE batches DROP CONSTRAINT batches_sealed_by_id_fkey;  -- AddField makes it unasked
     ALTER TABLE batches ADD CONSTRAINT batches_sealed_by_fkey
         FOREIGN KEY (tenant_id, sealed_by_id) REFERENCES users (tenant_id, id) ON DELETE RESTRICT;
 """
