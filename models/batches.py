@@ -54,38 +54,42 @@ async def standings(scope: Scope, batches: Sequence[int]) -> dict[int, Row]:
         "complete": _has(sql, scope, (FileState.COMPLETE,)),
         "expired": _has(sql, scope, (FileState.EXPIRED,)),
     }
+    tests = ", ".join(f"{test} AS {name}" for name, test in has.items())
     wanted = sql.bind(tuple(batches), "bigint[]")
     text = (
-        "SELECT b.id, b.sealed_at, b.sealed_by_id, b.digest,"
-        f" {', '.join(f'{test} AS {name}' for name, test in has.items())}"
-        f" FROM batches b WHERE b.tenant_id = {sql.tenant} AND b.id = ANY({wanted})"
+        f"SELECT b.id, b.sealed_at, b.sealed_by_id, b.digest, {tests} FROM batches b"
+        f" WHERE b.tenant_id = {sql.tenant} AND b.id = ANY({wanted})"
     )
     return {row["id"]: row for row in await database.fetch(text, *sql.arguments)}
+
+
+def _has(sql: Sql, scope: Scope, states: Sequence[FileState]) -> str:
+    wanted = sql.bind(tuple(states), "text[]")
+    return f"EXISTS (SELECT FROM ({_files(sql, scope)}) AS f WHERE f.state = ANY({wanted}) OFFSET 0)"
+
+
+def _files(sql: Sql, scope: Scope) -> str:
+    """A SELECT of ``state`` and ``size_bytes`` of the files in the batch ``b`` that exist for the scope."""
+    file = sql.alias()
+    files = f"SELECT {file}.state, {file}.size_bytes FROM uploads {file} WHERE {file}.batch_pk = b.id"
+    files += f" AND {file}.is_current"
+    if not isinstance(scope.within, Granted):
+        return files
+    # Who sees single objects of the batch only: the grants lead to them, past all the others.
+    user, grant, one = sql.bind(scope.within.user_id, "bigint"), sql.alias(), sql.alias()
+    singly = (
+        f"SELECT {one}.state, {one}.size_bytes FROM grants {grant}"
+        f" JOIN uploads {one} ON {one}.object_pk = {grant}.object_pk"
+        f" WHERE {grant}.user_id = {user} AND {grant}.batch_pk = b.id AND {one}.is_current"
+    )
+    whole = granted.whole_batch(sql, scope.within, InOuterBatch("b.id"))
+    return f"{files} AND {whole} UNION ALL {singly} AND NOT {whole}"
 
 
 def state_of(standing: Row) -> BatchState:
     if standing["under_way"]:
         return BatchState.UPLOADING
     return BatchState.COMPLETE if standing["complete"] and not standing["expired"] else BatchState.OPEN
-
-
-def _has(sql: Sql, scope: Scope, states: Sequence[FileState]) -> str:
-    """A boolean expression about the batch ``b``: an object in it has a file in one of these states."""
-    wanted = f"ANY({sql.bind(tuple(states), 'text[]')})"
-    file = sql.alias()
-    of_batch = f"{file}.batch_pk = b.id AND {file}.is_current AND {file}.state = {wanted}"
-    whole = f"EXISTS (SELECT FROM uploads {file} WHERE {of_batch} OFFSET 0)"
-    if not isinstance(scope.within, Granted):
-        return whole
-    # Who sees single objects of the batch only: the grants lead to them, past all the others.
-    user, grant, one = sql.bind(scope.within.user_id, "bigint"), sql.alias(), sql.alias()
-    singly = (
-        f"EXISTS (SELECT FROM grants {grant} JOIN uploads {one} ON {one}.object_pk = {grant}.object_pk"
-        f" WHERE {grant}.user_id = {user} AND {grant}.batch_pk = b.id AND {one}.is_current AND {one}.state = {wanted}"
-        " OFFSET 0)"
-    )
-    all_visible = granted.whole_batch(sql, scope.within, InOuterBatch("b.id"))
-    return f"CASE WHEN {all_visible} THEN {whole} ELSE {singly} END"
 
 
 async def progress(scope: Scope, batches: Sequence[int]) -> dict[int, Row]:
@@ -95,15 +99,14 @@ async def progress(scope: Scope, batches: Sequence[int]) -> dict[int, Row]:
     """
     sql = Sql(scope.tenant_id)
     wanted = sql.bind(tuple(batches), "bigint[]")
-    visible = sql.test(scope.within, "u.object_pk", "u.batch_pk")
-    complete = f"u.state = {sql.bind(FileState.COMPLETE, 'text')}"
+    complete = f"f.state = {sql.bind(FileState.COMPLETE, 'text')}"
     counted = (
         f"SELECT count(*) AS files, count(*) FILTER (WHERE {complete}) AS complete,"
-        f" count(*) FILTER (WHERE u.state = ANY({sql.bind(_UNDER_WAY, 'text[]')})) AS pending,"
-        f" count(*) FILTER (WHERE u.state = {sql.bind(FileState.EXPIRED, 'text')}) AS expired,"
-        " coalesce(sum(u.size_bytes), 0)::bigint AS bytes,"
-        f" coalesce(sum(u.size_bytes) FILTER (WHERE {complete}), 0)::bigint AS complete_bytes"
-        f" FROM uploads u WHERE u.batch_pk = b.id AND u.is_current AND {visible}"
+        f" count(*) FILTER (WHERE f.state = ANY({sql.bind(_UNDER_WAY, 'text[]')})) AS pending,"
+        f" count(*) FILTER (WHERE f.state = {sql.bind(FileState.EXPIRED, 'text')}) AS expired,"
+        " coalesce(sum(f.size_bytes), 0)::bigint AS bytes,"
+        f" coalesce(sum(f.size_bytes) FILTER (WHERE {complete}), 0)::bigint AS complete_bytes"
+        f" FROM ({_files(sql, scope)}) AS f"
     )
     text = (
         f"SELECT b.id, c.* FROM batches b CROSS JOIN LATERAL ({counted}) AS c"

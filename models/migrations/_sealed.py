@@ -7,7 +7,7 @@ and all files together one walk through it, without their rows.
 SQL = """
     UPDATE uploads u SET batch_pk = o.batch_pk FROM objects o WHERE o.id = u.object_pk;
     ALTER TABLE uploads ALTER COLUMN batch_pk SET NOT NULL;
-    CREATE INDEX uploads_batch ON uploads (batch_pk, state) INCLUDE (object_pk, size_bytes) WHERE is_current;
+    CREATE INDEX uploads_batch ON uploads (batch_pk, state) INCLUDE (size_bytes) WHERE is_current;
     CREATE INDEX uploads_replacing ON uploads (batch_pk) WHERE NOT is_current AND state IN ('PENDING', 'VERIFYING');
     ALTER TABLE batches DROP CONSTRAINT batches_sealed_by_id_fkey;  -- AddField makes it unasked
     ALTER TABLE batches ADD CONSTRAINT batches_sealed_by_fkey

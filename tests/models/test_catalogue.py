@@ -55,7 +55,7 @@ OTHER_KEYS = {
     "usage_changes_pkey": "PRIMARY KEY (tenant_id, id)",
 }
 UPLOADS_INDEXES = {
-    "uploads_batch": "uploads USING btree (batch_pk, state) INCLUDE (object_pk, size_bytes) WHERE is_current",
+    "uploads_batch": "uploads USING btree (batch_pk, state) INCLUDE (size_bytes) WHERE is_current",
     "uploads_replacing": (
         "uploads USING btree (batch_pk) WHERE ((NOT is_current) AND ((state)::text = ANY ((ARRAY["
         "'PENDING'::character varying, 'VERIFYING'::character varying])::text[])))"
@@ -310,8 +310,8 @@ SEAL = "UPDATE batches SET (sealed_at, sealed_by_id, digest) = ROW(now(),"
 OBJECT = "INSERT INTO objects (id, tenant_id, batch_pk, object_id, data, updated_at) VALUES"
 PAIR = "INSERT INTO object_pairs (tenant_id, batch_pk, object_pk, key, value) VALUES"
 UPLOAD = (
-    "INSERT INTO uploads (id, tenant_id, object_pk, batch_pk, bucket, key, name, content_type, size_bytes, state, is_current,"
-    " expires_at) VALUES"
+    "INSERT INTO uploads (id, tenant_id, object_pk, batch_pk, bucket, key, name, content_type, size_bytes, state,"
+    " is_current, expires_at) VALUES"
 )
 GRANT = "INSERT INTO grants (id, tenant_id, user_id, batch_pk, object_pk, level, granted_by_id, created_at) VALUES"
 DELETION = (

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import asyncpg
 import pytest
 from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 
 from models import Tenant, User, database, keys, writes
+from models.files import NewFile
 from tests.conftest import new_database
 from tests.models.conftest import until
 
@@ -76,6 +78,21 @@ async def test_keys_that_were_there_may_what_they_might_before(empty_url: str) -
         row = await keys.holder("public")
         assert row is not None
         assert (row["scope"], row["valid"]) == ("ADMIN", True)
+
+
+async def test_uploads_that_were_there_are_of_their_batches(empty_url: str) -> None:
+    await database.migrate(empty_url)
+    async with database.connected(database.config(empty_url)):
+        tenant = await Tenant.create(slug="one")
+        user = await User.create(tenant=tenant, name="ada")
+        file = NewFile("a", "b/c", 1, None, "bucket", "key", timedelta(hours=1))
+        made = await writes.create_batch(tenant.id, user.id, "b", [writes.NewObject("o", "[]", file)])
+        async with database.transaction() as client:
+            executor = MigrationExecutor(client, database._APPS)
+            await executor.migrate([MigrationTarget("models", "0007_operators")], direction="backward")
+        await database.migrate(empty_url)
+        [row] = await database.fetch("SELECT batch_pk FROM uploads")
+        assert row["batch_pk"] == made.batch["id"]
 
 
 async def test_of_five_that_migrate_at_once_one_does_it(empty_url: str) -> None:
