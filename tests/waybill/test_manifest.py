@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from models import database, files
 from tests.conftest import Caller
@@ -30,15 +31,20 @@ def digest_of(manifest: bytes) -> str:
     ).stdout.decode()
 
 
-async def test_script_of_the_readme_makes_the_digest_of_the_manifest(cli: Cli, admin: Caller) -> None:
+@pytest.fixture
+async def objects(admin: Caller) -> list[str]:
+    """Of a batch "letters", their ids, in the order in which they were made; their files are complete."""
     data = [{"key": f"k{text}", "value": text} for text in TEXTS]
-    objects: list[dict[str, Any]] = [{"objectId": f"a{text}", "data": data[n:]} for n, text in enumerate(TEXTS)]
-    objects += [{"objectId": f"{n}", "file": file_of(b"x", proved=n % 2 == 0)} for n in range(200)]
-    await admin.execute(CREATE, input={"batchId": "letters", "objects": objects})
+    given: list[dict[str, Any]] = [{"objectId": f"a{text}", "data": data[n:]} for n, text in enumerate(TEXTS)]
+    given += [{"objectId": f"{n}", "file": file_of(b"x", proved=n % 2 == 0)} for n in range(200)]
+    await admin.execute(CREATE, input={"batchId": "letters", "objects": given})
     # As if their bytes had been sent and proved.
     rows = await database.fetch("SELECT id FROM uploads WHERE tenant_id = $1", admin.tenant.id)
     await files.settle(admin.tenant.id, [row["id"] for row in rows])
+    return [one["objectId"] for one in given]
 
+
+def test_script_of_the_readme_makes_the_digest_of_the_manifest(cli: Cli, objects: list[str]) -> None:
     before = cli.run("manifest", "letters")
     assert "not sealed" in before.stderr
     digest = cli.post(SEAL, id="letters")["sealBatch"]["batch"]["digest"]
@@ -47,13 +53,13 @@ async def test_script_of_the_readme_makes_the_digest_of_the_manifest(cli: Cli, a
     manifest = after.stdout.encode()
     assert digest_of(manifest) == f"{digest}\n"
     lines = [(orjson.loads(line)["objectId"], line) for line in manifest.split(b"\n")[:-1]]
-    assert [object_id for object_id, _ in lines] == [one["objectId"] for one in objects]
+    assert [object_id for object_id, _ in lines] == objects
     # The lines are the canonical ones already.
     assert hashlib.sha256(b"".join(line + b"\n" for _, line in sorted(lines))).hexdigest() == digest
 
 
 def test_line_of_the_readme_is_as_the_command_prints_it(cli: Cli) -> None:
-    [line] = re.findall(r"```json\n(\{\"data\".*?)```", (Path(__file__).parents[2] / "README.md").read_text())
+    [line] = re.findall(r"```json\n(\{\"data\".*\n)```", (Path(__file__).parents[2] / "README.md").read_text())
     one = orjson.loads(line)
     assert orjson.dumps(one, option=orjson.OPT_SORT_KEYS).decode() + "\n" == line
     file = {"name": "a.txt", "contentType": "text/plain", "size": 6}
