@@ -63,6 +63,11 @@ async def standings(scope: Scope, batches: Sequence[int]) -> dict[int, Row]:
     return {row["id"]: row for row in await database.fetch(text, *sql.arguments)}
 
 
+def current(file: str, batch: str) -> str:
+    """A boolean expression: the upload is the file of an object in the batch. Only one index fits."""
+    return f"{file}.batch_pk = {batch} AND {file}.is_current::int = 1"
+
+
 def _has(sql: Sql, scope: Scope, states: Sequence[FileState]) -> str:
     wanted = sql.bind(tuple(states), "text[]")
     return f"EXISTS (SELECT FROM ({_files(sql, scope)}) AS f WHERE f.state = ANY({wanted}) OFFSET 0)"
@@ -71,8 +76,7 @@ def _has(sql: Sql, scope: Scope, states: Sequence[FileState]) -> str:
 def _files(sql: Sql, scope: Scope) -> str:
     """A SELECT of ``state`` and ``size_bytes`` of the files in the batch ``b`` that exist for the scope."""
     file = sql.alias()
-    files = f"SELECT {file}.state, {file}.size_bytes FROM uploads {file} WHERE {file}.batch_pk = b.id"
-    files += f" AND {file}.is_current"
+    files = f"SELECT {file}.state, {file}.size_bytes FROM uploads {file} WHERE {current(file, 'b.id')}"
     if not isinstance(scope.within, Granted):
         return files
     # Who sees single objects of the batch only: the grants lead to them, past all the others.

@@ -213,7 +213,7 @@ async def give_up(uploads: Sequence[int], problem: str) -> None:
 async def give_up_replacing(tenant_id: int, batch_pk: int, problem: str) -> None:
     """End the uploads of a batch that are under way in the place of a file; whoever may announce some is kept out."""
     waiting = await database.fetch(
-        "SELECT id FROM uploads WHERE tenant_id = $1 AND batch_pk = $2 AND NOT is_current"
+        "SELECT id FROM uploads WHERE tenant_id + 0 = $1 AND batch_pk = $2 AND NOT is_current"
         " AND state IN ('PENDING', 'VERIFYING') ORDER BY id FOR UPDATE",
         *(tenant_id, batch_pk),
     )

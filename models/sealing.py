@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator
 
 import orjson
 
-from models import database, files
+from models import batches, database, files
 from models.errors import BatchNotComplete, NotFound, short
 from models.pages import Row
 
 _MOST_NAMED = 100  # ids that one error names
-# Objects that are read at once. A few, as each may have a megabyte of data; others are served between two portions.
-_PORTION = 50
+_PORTION = 500  # objects that are read at once; others are served between two portions
+_LARGE = 20_000  # bytes of data, beyond which an object is read by itself, for it may have megabytes
 
 
 async def seal(tenant_id: int, user_id: int, batch_pk: int) -> tuple[int, bytes] | None:
@@ -40,7 +40,8 @@ async def seal(tenant_id: int, user_id: int, batch_pk: int) -> tuple[int, bytes]
         count, digest = 0, hashlib.sha256()
         async for portion in _objects(tenant_id, batch_pk):
             count += len(portion)
-            digest.update(b"".join(map(line, portion)))
+            for row in portion:
+                digest.update(line(row, row["data"] or await _data(tenant_id, row["id"])))
         await database.execute(
             "UPDATE batches SET sealed_at = date_trunc('milliseconds', clock_timestamp()), sealed_by_id = $3,"
             " digest = $4 WHERE tenant_id = $1 AND id = $2",
@@ -52,7 +53,7 @@ async def seal(tenant_id: int, user_id: int, batch_pk: int) -> tuple[int, bytes]
 async def _require_complete(tenant_id: int, batch_pk: int) -> None:
     rows = await database.fetch(
         "SELECT o.object_id, count(*) OVER () AS count FROM uploads u JOIN objects o ON o.id = u.object_pk"
-        " WHERE u.tenant_id = $1 AND u.batch_pk = $2 AND u.is_current"
+        f" WHERE u.tenant_id + 0 = $1 AND {batches.current('u', '$2')}"
         " AND u.state IN ('PENDING', 'VERIFYING', 'EXPIRED') ORDER BY o.object_id LIMIT $3",
         *(tenant_id, batch_pk, _MOST_NAMED),
     )
@@ -68,8 +69,8 @@ async def _require_complete(tenant_id: int, batch_pk: int) -> None:
     )
 
 
-def line(row: Row) -> bytes:
-    """Of an object with ``object_id``, ``data`` and the ``file_...`` of its file, if it has one."""
+def line(row: Row, data: str) -> bytes:
+    """Of an object with ``object_id`` and the ``file_...`` of its file, if it has one; ``data`` is its JSON."""
     digest = row["file_sha256"]
     file = {
         "name": row["file_name"],
@@ -79,7 +80,7 @@ def line(row: Row) -> bytes:
     }
     content = {
         "objectId": row["object_id"],
-        "data": orjson.loads(row["data"]),
+        "data": orjson.loads(data),
         "file": None if row["file_pk"] is None else file,
     }
     # Texts, whole numbers below 2^53 and keys of ASCII only: for these it is RFC 8785 to the byte.
@@ -87,13 +88,23 @@ def line(row: Row) -> bytes:
 
 
 async def _objects(tenant_id: int, batch_pk: int) -> AsyncIterator[list[Row]]:
-    """In portions, in the order of the digest. The database sorts them, and keeps them on disk where they are many."""
-    # Sorted after they are found (OFFSET 0): the tenant's objects are in this order in an index, with all its batches.
-    found = (
-        f"SELECT o.object_id, o.data, {files.COLUMNS} FROM objects o"
-        " LEFT JOIN uploads u ON u.object_pk = o.id AND u.is_current"
-        " WHERE o.tenant_id = $1 AND o.batch_pk = $2 OFFSET 0"
+    """In portions, in the order of the digest; ``data`` is null where it is large.
+
+    The database sorts them, and keeps them on disk where they are many.
+    """
+    data = f"CASE WHEN octet_length(o.data::text) <= {_LARGE} THEN o.data END AS data"
+    # Found first (OFFSET 0), then sorted: an index has this order, with the objects of all batches of the tenant.
+    found = f"SELECT o.id, o.object_id, {data} FROM objects o WHERE o.tenant_id = $1 AND o.batch_pk = $2 OFFSET 0"
+    by_id = f'SELECT * FROM ({found}) AS f ORDER BY object_id COLLATE "C" OFFSET 0'
+    ordered = (
+        f"SELECT s.id, s.object_id, s.data, {files.COLUMNS} FROM ({by_id}) AS s LEFT JOIN LATERAL ("
+        "SELECT * FROM uploads WHERE object_pk = s.id AND is_current OFFSET 0) AS u ON true"
+        ' ORDER BY s.object_id COLLATE "C"'
     )
-    ordered = f'SELECT * FROM ({found}) AS s ORDER BY object_id COLLATE "C"'
     async for portion in database.portions(ordered, tenant_id, batch_pk, most=_PORTION):
         yield portion
+
+
+async def _data(tenant_id: int, key: int) -> str:
+    [row] = await database.fetch("SELECT data FROM objects WHERE tenant_id = $1 AND id = $2", tenant_id, key)
+    return str(row["data"])

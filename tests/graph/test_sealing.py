@@ -68,6 +68,12 @@ async def test_sealed_batch_says_since_when_by_whom_and_what_it_is(admin: Caller
     assert (await admin.execute(query))["batch"] == sealed
 
 
+async def test_digest_is_of_many_and_of_large_objects_too(admin: Caller) -> None:
+    large = [("k", "\u00e9" * 4_000)] * 20
+    await admin.create_batch("b", {f"o{n}": large if n % 400 == 7 else [("k", f"{n}")] for n in range(1_200)})
+    assert (await seal(admin))["digest"] == await expected(admin)
+
+
 async def test_sealing_twice_answers_the_same_and_is_recorded_once(admin: Caller, new_caller: NewCaller) -> None:
     await admin.create_batch("b", {"o": []})
     first = await seal(admin)

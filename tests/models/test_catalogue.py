@@ -55,7 +55,7 @@ OTHER_KEYS = {
     "usage_changes_pkey": "PRIMARY KEY (tenant_id, id)",
 }
 UPLOADS_INDEXES = {
-    "uploads_batch": "uploads USING btree (batch_pk, state) INCLUDE (size_bytes) WHERE is_current",
+    "uploads_batch": "uploads USING btree (batch_pk, state) INCLUDE (size_bytes) WHERE ((is_current)::integer = 1)",
     "uploads_replacing": (
         "uploads USING btree (batch_pk) WHERE ((NOT is_current) AND ((state)::text = ANY ((ARRAY["
         "'PENDING'::character varying, 'VERIFYING'::character varying])::text[])))"
