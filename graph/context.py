@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -14,7 +14,7 @@ from strawberry.dataloader import DataLoader
 from access import credentials, policy
 from access.policy import Caller, Viewer, as_viewer, readable
 from graph.limits import too_complex
-from models import AccessLevel, Action, audit, database, files, grants, people, reads
+from models import AccessLevel, Action, audit, batches, database, files, grants, people, reads
 from models.audit import Entry
 from models.errors import BadInput, NotFound, StorageUnavailable
 from models.files import NewFile
@@ -251,6 +251,14 @@ class Context:
         return DataLoader(self._load_batches, cache=False)
 
     @cached_property
+    def standings(self) -> DataLoader[int, Row]:
+        return DataLoader(partial(self._load_of_batches, batches.standings), cache=False)
+
+    @cached_property
+    def progress(self) -> DataLoader[int, Row]:
+        return DataLoader(partial(self._load_of_batches, batches.progress), cache=False)
+
+    @cached_property
     def levels(self) -> DataLoader[Thing, AccessLevel]:
         return DataLoader(partial(policy.levels, self.viewer), cache=False)
 
@@ -299,6 +307,12 @@ class Context:
     async def _load_batches(self, wanted: list[int]) -> Sequence[Row]:
         keys = tuple(set(wanted))
         rows = {row["id"]: row for row in (await reads.batches(self.scope, HasKey(keys), Bounds(len(keys)))).rows}
+        return [rows.get(key) or NotFound() for key in wanted]
+
+    async def _load_of_batches(
+        self, ask: Callable[[Scope, Sequence[int]], Awaitable[Mapping[int, Row]]], wanted: list[int]
+    ) -> Sequence[Row]:
+        rows = await ask(self.scope, list(dict.fromkeys(wanted)))
         return [rows.get(key) or NotFound() for key in wanted]
 
     async def _load_grants(self, wanted: list[NestedGrants]) -> Sequence[Page]:

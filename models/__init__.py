@@ -1,6 +1,7 @@
 """The database: tables, migrations, filters, pages, and the errors of the domain. Imports nothing of ours."""
 
 from models.audit import Action, AuditEntry
+from models.batches import BatchState
 from models.canaries import CanaryAlert, CanaryKey
 from models.file_state import FileState
 from models.grants import Grant
@@ -15,6 +16,7 @@ __all__ = [
     "ApiKey",
     "AuditEntry",
     "Batch",
+    "BatchState",
     "CanaryAlert",
     "CanaryKey",
     "Deletion",

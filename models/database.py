@@ -173,6 +173,14 @@ async def execute(sql: str, *arguments: object) -> int:
     return int(status.rsplit(" ", 1)[-1])
 
 
+async def portions(sql: str, *arguments: object, most: int) -> AsyncIterator[list[asyncpg.Record]]:
+    """The rows of a query, at most so many at a time; in the current transaction, which holds nothing else of them."""
+    await fetch(f"DECLARE portions NO SCROLL CURSOR FOR {sql}", *arguments)
+    while rows := await fetch(f"FETCH {most} FROM portions"):
+        yield rows
+    await fetch("CLOSE portions")
+
+
 async def copy(table: str, columns: Sequence[str], records: Iterable[Sequence[object]]) -> None:
     """COPY records into a table in the current transaction."""
     async with _client().acquire_connection() as connection:

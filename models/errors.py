@@ -11,6 +11,8 @@ WaybillError
 ├── Conflict              CONFLICT
 │   ├── AlreadyExists     ALREADY_EXISTS
 │   ├── BatchNotEmpty     BATCH_NOT_EMPTY
+│   ├── BatchNotComplete  BATCH_NOT_COMPLETE
+│   ├── BatchSealed       BATCH_SEALED
 │   ├── LastAdmin         LAST_ADMIN
 │   └── IdempotencyConflict IDEMPOTENCY_CONFLICT
 ├── InProgress            IN_PROGRESS
@@ -114,6 +116,18 @@ class BatchNotEmpty(Conflict):
     """The batch still has objects: delete them first, or pass cascade: true."""
 
     code = "BATCH_NOT_EMPTY"
+
+
+class BatchNotComplete(Conflict):
+    """Not all files of the batch are complete: send what is missing, or delete those objects."""
+
+    code = "BATCH_NOT_COMPLETE"
+
+
+class BatchSealed(Conflict):
+    """The batch is sealed: nothing in it changes any more."""
+
+    code = "BATCH_SEALED"
 
 
 class LastAdmin(Conflict):

@@ -1,17 +1,18 @@
 """Files of objects: announced, proved, replaced, given up; and the bytes that have to go.
 
 Whatever changes the uploads of an object locks the object first, in the order of the keys: two at once are one after
-the other.
+the other. What announces some keeps the batches open before that. What completes or ends some need not: nothing is
+under way in a sealed batch.
 """
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from prometheus_client import Counter
 
-from models import database
+from models import batches, database
 from models.calls import Call
 from models.errors import NotFound
 from models.file_state import FileState
@@ -46,8 +47,8 @@ _READ_AGAIN = timedelta(minutes=1)  # where that failed
 _LONGEST_BACKOFF = timedelta(hours=1)
 _completed = Counter("waybill_uploads_completed_total", "uploads whose bytes were proved")
 _ended = Counter("waybill_uploads_ended_total", "uploads that will have no bytes any more, and why", ["problem"])
-_COPIED = ("id", "tenant_id", "object_pk", "bucket", "key", "name", "content_type", "size_bytes", "sha256", "state",
-           "is_current", "expires_at", "multipart_id", "part_bytes")  # fmt: skip
+_COPIED = ("id", "tenant_id", "object_pk", "batch_pk", "bucket", "key", "name", "content_type", "size_bytes", "sha256",
+           "state", "is_current", "expires_at", "multipart_id", "part_bytes")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +70,27 @@ async def announce(tenant_id: int, files: Sequence[tuple[int, NewFile]]) -> list
     """One upload for each object (by primary key), in the order given.
 
     A complete file of an object stays what it is until the new one is complete; any other gives way now. Raises
-    NotFound where an object has just been deleted.
+    NotFound where an object has just been deleted, and BatchSealed.
     """
+    objects = {object_pk for object_pk, _ in files}
     async with database.transaction():
+        await batches.keep_open(tenant_id, objects=list(objects))
         call = await Call.begin()
-        complete = await _give_way(tenant_id, {object_pk for object_pk, _ in files})
-        return await copy(call, tenant_id, files, complete)
+        of_batch, complete = await _give_way(tenant_id, objects)
+        return await copy(call, tenant_id, files, of_batch, complete)
 
 
 async def copy(
-    call: Call, tenant_id: int, files: Sequence[tuple[int, NewFile]], complete: Set[int] = frozenset()
+    call: Call,
+    tenant_id: int,
+    files: Sequence[tuple[int, NewFile]],
+    of_batch: Mapping[int, int],
+    complete: Set[int] = frozenset(),
 ) -> list[Row]:
-    """The same for objects of which ``complete`` have a complete file, the others none; for the call that made them."""
+    """The same for objects of which ``complete`` have a complete file, the others none; for the call that made them.
+
+    ``of_batch`` says which batch each object is in.
+    """
     rows: list[Row] = []
     for key, (object_pk, file) in zip(call.keys(len(files)), files, strict=True):
         row = NO_FILE | {
@@ -96,7 +106,8 @@ async def copy(
             "file_multipart_id": file.multipart_id,
             "file_part_bytes": file.part_bytes,
         }
-        rows.append({**row, "tenant_id": tenant_id, "object_pk": object_pk, "is_current": object_pk not in complete})
+        of = {"tenant_id": tenant_id, "object_pk": object_pk, "batch_pk": of_batch[object_pk]}
+        rows.append({**row, **of, "is_current": object_pk not in complete})
     named = {column: name for name, column in _NAMES.items()}
     await database.copy(
         "uploads", _COPIED, [tuple(row[named.get(column, column)] for column in _COPIED) for row in rows]
@@ -104,8 +115,8 @@ async def copy(
     return rows
 
 
-async def _give_way(tenant_id: int, objects: set[int]) -> set[int]:
-    """Locks the objects and returns those that have a complete file."""
+async def _give_way(tenant_id: int, objects: set[int]) -> tuple[dict[int, int], set[int]]:
+    """Locks the objects and returns which batch each is in, and those that have a complete file."""
     locked = await database.fetch(_LOCKED, tenant_id, list(objects))
     if len(locked) < len(objects):
         raise NotFound("An object has just been deleted.")
@@ -114,10 +125,12 @@ async def _give_way(tenant_id: int, objects: set[int]) -> set[int]:
         f"UPDATE uploads SET is_current = false WHERE {of_them} AND state <> 'COMPLETE'", tenant_id, list(objects)
     )
     rows = await database.fetch(f"SELECT object_pk FROM uploads WHERE {of_them}", tenant_id, list(objects))
-    return {row["object_pk"] for row in rows}
+    return {row["id"]: row["batch_pk"] for row in locked}, {row["object_pk"] for row in rows}
 
 
-_LOCKED = "SELECT FROM objects WHERE tenant_id = $1 AND id = ANY($2::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+_LOCKED = (
+    "SELECT id, batch_pk FROM objects WHERE tenant_id = $1 AND id = ANY($2::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+)
 
 
 async def find(scope: Scope, uploads: Iterable[int]) -> list[Row]:
@@ -236,6 +249,16 @@ async def give_up(uploads: Sequence[int], problem: str) -> None:
             list(uploads),
         )
         await _end([row["id"] for row in waiting], problem)
+
+
+async def give_up_replacing(tenant_id: int, batch_pk: int, problem: str) -> None:
+    """End the uploads of a batch that are under way in the place of a file; whoever may announce some is kept out."""
+    waiting = await database.fetch(
+        "SELECT id FROM uploads WHERE tenant_id + 0 = $1 AND batch_pk = $2 AND NOT is_current"
+        " AND state IN ('PENDING', 'VERIFYING') ORDER BY id FOR UPDATE",
+        *(tenant_id, batch_pk),
+    )
+    await _end([row["id"] for row in waiting], problem)
 
 
 async def _end(uploads: Sequence[int], problem: str | None) -> None:

@@ -11,7 +11,10 @@ from models.people import Tenant, User
 
 
 class Batch(Model):
-    """A named group of objects. The time of creation is part of ``id`` (``ids.py``)."""
+    """A named group of objects. The time of creation is part of ``id`` (``ids.py``).
+
+    Once it is sealed, nothing that is in it changes any more (``sealing.py``).
+    """
 
     id = fields.BigIntField(primary_key=True, generated=False)
     tenant: fields.ForeignKeyRelation[Tenant] = fields.ForeignKeyField(
@@ -21,6 +24,11 @@ class Batch(Model):
     created_by: fields.ForeignKeyRelation[User] = fields.ForeignKeyField(
         "models.User", related_name="batches", on_delete=fields.RESTRICT, db_constraint=False
     )
+    sealed_at = fields.DatetimeField(null=True)
+    sealed_by: fields.ForeignKeyNullableRelation[User] = fields.ForeignKeyField(
+        "models.User", related_name="sealed", on_delete=fields.RESTRICT, db_constraint=False, null=True
+    )
+    digest = fields.BinaryField(null=True)  # of what was in it when it was sealed
 
     class Meta:
         table = "batches"
@@ -29,6 +37,8 @@ class Batch(Model):
             UniqueConstraint(("tenant", "batch_id"), name="batches_batch_id_unique"),
             UniqueConstraint(("tenant", "id"), name="batches_tenant_id_unique"),
             CheckConstraint("batch_id <> ''", name="batches_batch_id_not_empty"),
+            CheckConstraint("octet_length(digest) = 32", name="batches_digest_is_sha256"),
+            CheckConstraint("num_nulls(sealed_at, sealed_by_id, digest) IN (0, 3)", name="batches_sealed_whole"),
         )
 
 

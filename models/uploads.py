@@ -21,6 +21,7 @@ class Upload(Model):
         "models.Tenant", related_name="uploads", on_delete=fields.RESTRICT, db_constraint=False
     )
     object_pk = fields.BigIntField()  # references Object within the tenant; goes with it
+    batch_pk = fields.BigIntField()  # the object's, which it never leaves
     bucket = fields.TextField()
     key = fields.TextField()
     name = fields.TextField()

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import asyncpg
 import orjson
 
-from models import database, files, grants
+from models import batches, database, files, grants
 from models.calls import Call
 from models.errors import AlreadyExists, BatchNotEmpty, Conflict, NotFound, short
 from models.files import NewFile
@@ -83,10 +83,11 @@ async def create_objects(
 ) -> Made:
     """``batch`` is its row.
 
-    Raises AlreadyExists naming the objects whose ids are taken, those that are ``seen``, and NotFound when the batch
-    has just been deleted.
+    Raises AlreadyExists naming the objects whose ids are taken, those that are ``seen``, NotFound when the batch has
+    just been deleted, and BatchSealed.
     """
     async with _naming_taken(Scope(tenant_id, seen), objects), database.transaction():
+        await batches.keep_open(tenant_id, [batch["id"]])
         made = await _copy_objects(await Call.begin(), tenant_id, batch, objects)
         await grants.give_creator(tenant_id, user_id, batch["id"], made.object_keys)
         return made
@@ -98,9 +99,10 @@ async def update_data(
     """Apply ``change`` to the committed data while the row is locked, and return ``data`` and ``updated_at``.
 
     ``updated_at`` grows by at least a millisecond with every change: clients whose clocks know no finer unit can send
-    it back as ``if_updated_at``.
+    it back as ``if_updated_at``. Raises BatchSealed.
     """
     async with database.transaction():
+        await batches.keep_open(tenant_id, objects=[key])
         found = await database.fetch(
             "SELECT data, updated_at FROM objects WHERE tenant_id = $1 AND id = $2 FOR UPDATE", tenant_id, key
         )
@@ -119,17 +121,20 @@ async def update_data(
 
 
 async def delete_objects(scope: Scope, object_ids: Sequence[str]) -> None:
-    """All or none: raises NotFound naming those that are not there (any more)."""
+    """All or none: raises NotFound naming those that are not there (any more), and BatchSealed."""
     async with database.transaction():
         sql = Sql(scope.tenant_id)
         wanted = sql.bind(tuple(object_ids), "text[]")
         visible = sql.test(scope.within, "o.id", "o.batch_pk")
-        ordered = (  # as all who lock several objects
-            f"SELECT o.id FROM objects o WHERE o.tenant_id = {sql.tenant} AND o.object_id = ANY({wanted}) AND {visible}"
-            " ORDER BY o.id FOR UPDATE"
-        )
+        text = f"SELECT o.id FROM objects o WHERE o.tenant_id = {sql.tenant} AND o.object_id = ANY({wanted})"
+        found = await database.fetch(f"{text} AND {visible}", *sql.arguments)
+        keys = [row["id"] for row in found]  # whoever gets an id meanwhile is another, of a batch that is not kept open
+        await batches.keep_open(scope.tenant_id, objects=keys)
         rows = await database.fetch(
-            f"DELETE FROM objects WHERE id = ANY(ARRAY({ordered})) RETURNING object_id", *sql.arguments
+            "DELETE FROM objects WHERE tenant_id = $1 AND id = ANY(ARRAY("  # in the order of all who lock several
+            "SELECT id FROM objects WHERE tenant_id = $1 AND id = ANY($2::bigint[]) ORDER BY id FOR UPDATE"
+            ")) RETURNING object_id",
+            *(scope.tenant_id, keys),
         )
         require_all(object_ids, rows)
 
@@ -178,15 +183,11 @@ async def _copy_objects(call: Call, tenant_id: int, batch: Row, objects: Sequenc
     # In the order of their ids: two calls with the same ones wait for each other and do not deadlock.
     ordered = sorted(zip(keys, objects, strict=True), key=lambda pair: pair[1].object_id)
     records = ((key, tenant_id, batch["id"], one.object_id, one.data, call.now) for key, one in ordered)
-    try:
-        if objects:
-            await database.copy("objects", columns, records)
-    except asyncpg.ForeignKeyViolationError as error:
-        if error.constraint_name != "objects_batch_fkey":
-            raise
-        raise NotFound("The batch has just been deleted.") from None
+    if objects:
+        await database.copy("objects", columns, records)
     announced = [(key, one.file) for key, one in zip(keys, objects, strict=True) if one.file is not None]
-    uploads = await files.copy(call, tenant_id, announced) if announced else []
+    of_batch = dict.fromkeys(keys, batch["id"])
+    uploads = await files.copy(call, tenant_id, announced, of_batch) if announced else []
     return Made(call.now, batch, keys, objects, {upload["object_pk"]: upload for upload in uploads})
 
 

@@ -32,6 +32,9 @@ def unbound(sql: str, tables: frozenset[str], like_tenant: Container[tuple[str, 
 
     An argument for a column of ``like_tenant``, named with its table, bounds as one for the tenant does.
     """
+    if sql.startswith(("FETCH ", "CLOSE ")):  # of a cursor, whose query was looked at when it was declared
+        return []
+    sql = re.sub(r"^DECLARE \w+ NO SCROLL CURSOR FOR ", "", sql)
     # A space after arguments, for sqlglot takes "$1,$2" for the beginning of a quoted string.
     text = sqlglot.parse_one(re.sub(r"\$\d+", r"\g<0> ", sql), dialect="postgres")
     statement = _Statement(tables, like_tenant)

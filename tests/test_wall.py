@@ -37,6 +37,7 @@ FOUND = {
     "DELETE FROM uploads WHERE id = ANY(ARRAY(SELECT id FROM uploads LIMIT 1))": ["uploads"],
     "INSERT INTO users (name) VALUES ($1)": ["users"],
     "INSERT INTO users (tenant_id) VALUES ($1) RETURNING (SELECT max(id) FROM objects)": ["objects (not understood)"],
+    "DECLARE portions NO SCROLL CURSOR FOR SELECT id FROM objects": ["objects"],
     "TRUNCATE objects": ["objects (not understood)"],
     "INSERT INTO users (tenant_id, name) SELECT tenant_id, object_id FROM objects": ["objects"],
 }  # fmt: skip

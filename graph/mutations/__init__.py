@@ -14,6 +14,7 @@ from graph.mutations.keys import CreateKey, RevokeKey, RotateKey
 from graph.mutations.operators import Tenants
 from graph.mutations.people import People
 from graph.mutations.revoke_access import RevokeAccess
+from graph.mutations.seal_batch import SealBatch
 from graph.mutations.update_object_data import UpdateObjectData
 
 
@@ -24,6 +25,7 @@ class Mutation(
     UpdateObjectData,
     DeleteObjects,
     DeleteBatch,
+    SealBatch,
     CreateUploads,
     CompleteUploads,
     AbortUploads,

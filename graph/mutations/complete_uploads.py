@@ -33,6 +33,9 @@ class UploadProblem(Enum):
     )
     ABORTED = strawberry.enum_value("ABORTED", description="It was given up: make a new upload.")
     REPLACED = strawberry.enum_value("REPLACED", description="A newer file of the object took its place.")
+    BATCH_SEALED = strawberry.enum_value(
+        "BATCH_SEALED", description="Its batch was sealed before it was complete, with the file that was there."
+    )
     UPLOAD_EXPIRED = strawberry.enum_value("UPLOAD_EXPIRED", description="Its URL is over: make a new upload.")
 
 

@@ -9,13 +9,14 @@ import strawberry
 from graph.context import Info, NestedCount, NestedPage
 from graph.limits import too_complex
 from graph.selection import parts_of_objects
+from graph.types.batch_state import BatchProgress
 from graph.types.connection import Connection
 from graph.types.files import File, Upload
 from graph.types.filters import ObjectWhere, filter_of
 from graph.types.grants import Grant, grants_on, level_of
 from graph.types.node import Node, global_id
 from graph.types.people import User
-from models import AccessLevel, ids, pages, reads
+from models import AccessLevel, BatchState, batches, ids, pages, reads
 from models.grants import Thing, thing_of
 from models.pages import Row
 
@@ -49,6 +50,32 @@ class Batch(Node):
     async def created_by(self, info: Info) -> User | None:
         row = await info.context.users.load(self.created_by_pk)
         return row and User.of(row)
+
+    @strawberry.field(description="How far the files in it are that you can read.")
+    async def state(self, info: Info) -> BatchState:
+        return batches.state_of(await info.context.standings.load(self.pk))
+
+    @strawberry.field(description="How many files it has, and how far they are. It is linear in the files.")
+    async def progress(self, info: Info) -> BatchProgress:
+        return BatchProgress.of(await info.context.progress.load(self.pk))
+
+    @strawberry.field(description="Since when nothing in it changes any more; null where it may.")
+    async def sealed_at(self, info: Info) -> datetime | None:
+        moment: datetime | None = (await info.context.standings.load(self.pk))["sealed_at"]
+        return moment
+
+    @strawberry.field(description="Who sealed it.")
+    async def sealed_by(self, info: Info) -> User | None:
+        key = (await info.context.standings.load(self.pk))["sealed_by_id"]
+        row = None if key is None else await info.context.users.load(key)
+        return row and User.of(row)
+
+    @strawberry.field(
+        description="Of a sealed batch, the SHA-256 in hexadecimal of all that is in it, as the manual defines it."
+    )
+    async def digest(self, info: Info) -> str | None:
+        digest = (await info.context.standings.load(self.pk))["digest"]
+        return digest and str(digest.hex())
 
     @strawberry.field(description="What you may do with it and with the objects in it.")
     def access(self, info: Info) -> AccessLevel:

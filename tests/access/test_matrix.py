@@ -77,6 +77,7 @@ class World:
 async def world(new_caller: NewCaller) -> World:
     owner, stranger = await new_caller(), await new_caller()
     await owner.create_batch("b", {"other": [("secret", "hidden")]})
+    await owner.create_batch("whole", {"one": [("secret", "hidden")]})
     upload = await announced(owner, b"hello", "file")
     await owner.execute(
         'mutation { createObjects(input: {batchId: "b", objects: [{objectId: "o", data: [{key: "secret",'
@@ -87,6 +88,7 @@ async def world(new_caller: NewCaller) -> World:
         callers[name] = await new_caller(owner.tenant, role=Role.MEMBER)
         if name != "member":
             await grant(owner, callers[name], name, batch="b")
+            await grant(owner, callers[name], name, batch="whole")
             await grant(owner, callers[name], name, object="file")
     callers["READ"] = replace(owner, key=await create_key(owner.user, "r", KeyScope.READ))
     callers["operator"] = replace(owner, key=await operator_key())

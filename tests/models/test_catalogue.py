@@ -37,6 +37,9 @@ FOREIGN_KEYS = {
     "batches_created_by_fkey": (
         "FOREIGN KEY (tenant_id, created_by_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT"
     ),
+    "batches_sealed_by_fkey": (
+        "FOREIGN KEY (tenant_id, sealed_by_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT"
+    ),
     "objects_batch_fkey": "FOREIGN KEY (tenant_id, batch_pk) REFERENCES batches(tenant_id, id) ON DELETE RESTRICT",
     "grants_batch_fkey": "FOREIGN KEY (tenant_id, batch_pk) REFERENCES batches(tenant_id, id) ON DELETE CASCADE",
     "grants_object_fkey": "FOREIGN KEY (tenant_id, object_pk) REFERENCES objects(tenant_id, id) ON DELETE CASCADE",
@@ -52,6 +55,11 @@ OTHER_KEYS = {
     "idempotent_answers_pkey": "PRIMARY KEY (tenant_id, key_sha256)",
 }
 UPLOADS_INDEXES = {
+    "uploads_batch": "uploads USING btree (batch_pk, state) INCLUDE (size_bytes) WHERE ((is_current)::integer = 1)",
+    "uploads_replacing": (
+        "uploads USING btree (batch_pk) WHERE ((NOT is_current) AND ((state)::text = ANY ((ARRAY["
+        "'PENDING'::character varying, 'VERIFYING'::character varying])::text[])))"
+    ),
     "uploads_current_state": "uploads USING btree (tenant_id, state, object_pk) WHERE is_current",
     "uploads_pending": "uploads USING btree (expires_at) WHERE ((state)::text = 'PENDING'::text)",
     "uploads_past": ("uploads USING btree (ended_at) WHERE (((state)::text = 'EXPIRED'::text) AND (NOT is_current))"),

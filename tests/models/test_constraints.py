@@ -12,11 +12,12 @@ TENANT = "INSERT INTO tenants (id, slug, member_access, created_at) VALUES"
 USER = "INSERT INTO users (id, tenant_id, name, role, created_at) VALUES"
 KEY = "INSERT INTO api_keys (id, tenant_id, user_id, name, public_id, secret_sha256, scope, created_at) VALUES"
 BATCH = "INSERT INTO batches (id, tenant_id, batch_id, created_by_id) VALUES"
+SEAL = "UPDATE batches SET (sealed_at, sealed_by_id, digest) = ROW(now(),"
 OBJECT = "INSERT INTO objects (id, tenant_id, batch_pk, object_id, data, updated_at) VALUES"
 PAIR = "INSERT INTO object_pairs (tenant_id, batch_pk, object_pk, key, value) VALUES"
 UPLOAD = (
-    "INSERT INTO uploads (id, tenant_id, object_pk, bucket, key, name, content_type, size_bytes, state, is_current,"
-    " expires_at) VALUES"
+    "INSERT INTO uploads (id, tenant_id, object_pk, batch_pk, bucket, key, name, content_type, size_bytes, state,"
+    " is_current, expires_at) VALUES"
 )
 GRANT = "INSERT INTO grants (id, tenant_id, user_id, batch_pk, object_pk, level, granted_by_id, created_at) VALUES"
 DELETION = (
@@ -39,7 +40,7 @@ ROWS = [
     f"{BATCH} (1000, 1, 'b', 10), (2000, 2, 'b', 20)",
     OBJECT + """ (1001, 1, 1000, 'o', '[{"key": "k", "value": "v"}]', now())""",
     OBJECT + " (2001, 2, 2000, 'o', '[]', now())",
-    f"{UPLOAD} (5000, 1, 1001, 'bucket', 'key', 'a', 'text/plain', 0, 'PENDING', true, now())",
+    f"{UPLOAD} (5000, 1, 1001, 1000, 'bucket', 'key', 'a', 'text/plain', 0, 'PENDING', true, now())",
     f"{DELETION} (1, 1, 'bucket', 'key', 0, now(), now(), now(), 0)",
     f"{GRANT} (7000, 1, 10, 1000, null, 'VIEW', 10, now()), (7001, 1, 10, 1000, 1001, 'VIEW', 10, now())",
     "TRUNCATE canary_keys CASCADE",
@@ -80,6 +81,9 @@ REFUSED = [
     ("batches_batch_id_not_empty", f"{BATCH} (1001, 1, '', 10)"),
     ("batches_created_by_fkey", f"{BATCH} (1001, 1, 'other', 20)"),
     ("batches_created_by_fkey", "DELETE FROM users WHERE id = 20"),
+    ("batches_sealed_by_fkey", f"{SEAL} 20, sha256('')) WHERE id = 1000"),
+    ("batches_digest_is_sha256", f"{SEAL} 10, 'short'::bytea) WHERE id = 1000"),
+    ("batches_sealed_whole", f"{SEAL} 10, NULL) WHERE id = 1000"),
     ("objects_pkey", f"{OBJECT} (1001, 2, 2000, 'other', '[]', now())"),
     ("objects_object_id_unique", f"{OBJECT} (1002, 1, 1000, 'o', '[]', now())"),
     ("objects_object_id_not_empty", f"{OBJECT} (1002, 1, 1000, '', '[]', now())"),
@@ -89,10 +93,10 @@ REFUSED = [
     ("objects_batch_fkey", "UPDATE objects SET batch_pk = 2000"),
     ("objects_batch_fkey", "DELETE FROM batches WHERE id = 1000"),
     ("object_pairs_pkey", f"{PAIR} (1, 1000, 1001, 'k', 'v')"),
-    ("uploads_pkey", f"{UPLOAD} (5000, 1, 1001, 'bucket', 'k', 'a', 'b/c', 0, 'PENDING', false, now())"),
-    ("uploads_key_unique", f"{UPLOAD} (5001, 1, 1001, 'bucket', 'key', 'a', 'b/c', 0, 'PENDING', false, now())"),
-    ("uploads_current", f"{UPLOAD} (5001, 1, 1001, 'bucket', 'k', 'a', 'b/c', 0, 'PENDING', true, now())"),
-    ("uploads_object_fkey", f"{UPLOAD} (5001, 1, 2001, 'bucket', 'k', 'a', 'b/c', 0, 'PENDING', false, now())"),
+    ("uploads_pkey", f"{UPLOAD} (5000, 1, 1001, 1000, 'bucket', 'k', 'a', 'b/c', 0, 'PENDING', false, now())"),
+    ("uploads_key_unique", f"{UPLOAD} (5001, 1, 1001, 1000, 'bucket', 'key', 'a', 'b/c', 0, 'PENDING', false, now())"),
+    ("uploads_current", f"{UPLOAD} (5001, 1, 1001, 1000, 'bucket', 'k', 'a', 'b/c', 0, 'PENDING', true, now())"),
+    ("uploads_object_fkey", f"{UPLOAD} (5001, 1, 2001, 2000, 'bucket', 'k', 'a', 'b/c', 0, 'PENDING', false, now())"),
     ("uploads_size_not_negative", "UPDATE uploads SET size_bytes = -1"),
     ("uploads_sha256_is_one", "UPDATE uploads SET sha256 = 'short'"),
     ("uploads_state_known", "UPDATE uploads SET state = 'GONE'"),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -10,6 +11,7 @@ from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 from tortoise.migrations.schema_editor.asyncpg import AsyncpgSchemaEditor
 
 from models import Tenant, User, database, keys, writes
+from models.files import NewFile
 from tests.conftest import new_database
 from tests.models.conftest import until
 
@@ -23,6 +25,7 @@ ALL = [
     "0007_operators",
     "0008_idempotency",
     "0009_multipart",
+    "0010_sealed",
 ]
 NOTES = {"tortoise_migrations", "tortoise_migrations_id_seq", "tortoise_migrations_pkey", "uid_tortoise_mi_app_3803a5"}
 
@@ -86,6 +89,21 @@ async def test_keys_that_were_there_may_what_they_might_before(empty_url: str) -
         row = await keys.holder("public")
         assert row is not None
         assert (row["scope"], row["valid"]) == ("ADMIN", True)
+
+
+async def test_uploads_that_were_there_are_of_their_batches(empty_url: str) -> None:
+    await database.migrate(empty_url)
+    async with database.connected(database.config(empty_url)):
+        tenant = await Tenant.create(slug="one")
+        user = await User.create(tenant=tenant, name="ada")
+        file = NewFile("a", "b/c", 1, None, "bucket", "key", timedelta(hours=1))
+        made = await writes.create_batch(tenant.id, user.id, "b", [writes.NewObject("o", "[]", file)])
+        async with database.transaction() as client:
+            executor = MigrationExecutor(client, database._APPS)
+            await executor.migrate([MigrationTarget("models", "0007_operators")], direction="backward")
+        await database.migrate(empty_url)
+        [row] = await database.fetch("SELECT batch_pk FROM uploads")
+        assert row["batch_pk"] == made.batch["id"]
 
 
 async def test_of_five_that_migrate_at_once_one_does_it(empty_url: str) -> None:

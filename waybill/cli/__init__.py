@@ -20,6 +20,7 @@ COMMANDS = {
     "audit": "waybill.cli.audit",
     "import": "waybill.cli.transfer",
     "export": "waybill.cli.transfer",
+    "manifest": "waybill.cli.manifest",
     "upload": "waybill.cli.upload",
     "download": "waybill.cli.download",
     "batches": "waybill.cli.lists",
