@@ -8,6 +8,7 @@ from models import files
 from models.errors import StorageUnavailable, Unavailable
 from storage.client import Storage
 from worker.deletions import delete_due
+from worker.looks import look
 from worker.verification import verify_waiting
 
 _PAUSE_SECONDS = 2.0
@@ -37,7 +38,8 @@ async def _round(storage: Storage) -> list[Exception]:
     """All of what is due, its kinds at once; what fails is returned, and keeps nothing else waiting."""
     kinds: tuple[Callable[[], Awaitable[int]], ...] = (
         lambda: verify_waiting(storage),
-        lambda: files.expire(_AT_ONCE),
+        lambda: look(storage),
+        lambda: files.forget(_AT_ONCE),
         lambda: delete_due(storage),
     )
     errors: list[Exception] = []

@@ -53,7 +53,7 @@ OTHER_KEYS = {
 }
 UPLOADS_INDEXES = {
     "uploads_current_state": "uploads USING btree (tenant_id, state, object_pk) WHERE is_current",
-    "uploads_pending": "uploads USING btree (expires_at) WHERE ((state)::text = 'PENDING'::text)",
+    "uploads_look": "uploads USING btree (tenant_id, look_at) WHERE ((state)::text = 'PENDING'::text)",
     "uploads_past": ("uploads USING btree (ended_at) WHERE (((state)::text = 'EXPIRED'::text) AND (NOT is_current))"),
     "uploads_verifying": "uploads USING btree (read_at) WHERE ((state)::text = 'VERIFYING'::text)",
 }
@@ -88,6 +88,7 @@ OTHER_COLUMNS = {
         for name in ("tenant_id", "id", "objects", "used_bytes", "reserved_bytes", "kept_bytes")
     },
 }
+DEFAULTS = {("uploads", "look_at"): "(now() + '00:01:00'::interval)"}
 OTHER_NAMES = {"timestamptz": "timestamp with time zone", "int": "integer", "bool": "boolean"}
 TRIGGERS = {
     "object_pairs_add": "AFTER INSERT ON objects REFERENCING NEW TABLE AS new_objects",
@@ -245,7 +246,7 @@ async def test_columns_have_the_types_defaults_and_collations_that_the_models_me
             of_postgres = OTHER_NAMES.get(of_postgres, of_postgres)
             generated = field.pk and table in GENERATED
             assert generated == bool(field.generated)
-            default = f"nextval('{table}_id_seq'::regclass)" if generated else None
+            default = f"nextval('{table}_id_seq'::regclass)" if generated else DEFAULTS.get((table, column))
             expected[table, column] = (of_postgres, not field.null, default, None)
     found = await of_catalogue(
         "SELECT (relname::text, attname::text), (format_type(atttypid, atttypmod), attnotnull,"

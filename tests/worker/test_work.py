@@ -192,7 +192,7 @@ async def test_run_goes_on_whatever_fails(storage: Storage, monkeypatch: pytest.
         turns += 1
         raise [RuntimeError("a fault of ours"), StorageUnavailable()][turns % 2]
 
-    with patch.object(files, "expire", failing):
+    with patch.object(files, "forget", failing):
         task = asyncio.create_task(work.run(storage))
         await until(lambda: _is(turns >= 4))
         task.cancel()
