@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from models import database
+from models import database, jobs
 from models.calls import Call
 from models.errors import NotFound
 from models.file_state import FileState
@@ -161,6 +161,8 @@ async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = (
             f"UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE {mine} AND state = 'PENDING'",
             *(tenant_id, list(unread)),
         )
+        if unread:
+            await jobs.add(jobs.VERIFY)
         rows = await database.fetch(
             "SELECT id, state AS file_state, completed_at AS file_completed_at, problem AS file_problem"
             f" FROM uploads WHERE {mine}",

@@ -31,7 +31,6 @@ from waybill.health import healthz, readyz
 from waybill.logs import RequestLog
 from waybill.refusals import HANDLERS, OnlyHosts
 from waybill.settings import Settings
-from worker import work
 
 _S3_SECONDS = 10
 
@@ -124,7 +123,9 @@ def create_app(
                 # So that what is wrong with it is in the log before the first file is.
                 stack.callback(asyncio.create_task(storage.answers(_S3_SECONDS)).cancel)
                 if works:
-                    stack.callback(asyncio.create_task(work.run(storage)).cancel)
+                    from worker.queue import working  # noqa: PLC0415 - takes 0.5 s, which those who only serve do without
+
+                    await stack.enter_async_context(working(storage, str(settings.database_url)))
             yield
 
     middleware = [Middleware(RequestLog)]

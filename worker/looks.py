@@ -11,7 +11,7 @@ from models.pages import Row
 from storage.client import Storage
 from storage.proof import Verdict, claim_of, prove
 
-_AT_ONCE = 200
+LOOKED_AT_ONCE = 200
 
 _bucket = itemgetter("file_bucket")
 
@@ -21,7 +21,7 @@ async def look(storage: Storage) -> int:
 
     Raises StorageUnavailable where S3 did not say, after the uploads of other buckets; those are looked at again.
     """
-    rows = sorted(await looks.due(_AT_ONCE), key=_bucket)
+    rows = sorted(await looks.due(LOOKED_AT_ONCE), key=_bucket)
     away: StorageUnavailable | None = None
     for _, group in groupby(rows, key=_bucket):
         uploads = list(group)

@@ -146,7 +146,7 @@ async def test_tenant_with_many_uploads_keeps_another_ones_waiting_no_longer(
     await database.execute(
         "UPDATE uploads SET look_at = look_at - interval '1 day' WHERE tenant_id = $1", admin.tenant.id
     )
-    with patch.object(looks, "_AT_ONCE", 2):
+    with patch.object(looks, "LOOKED_AT_ONCE", 2):
         await looks.look(storage)
     assert await states(other) == [("COMPLETE", None)]
 
@@ -162,7 +162,7 @@ async def test_each_upload_is_looked_at_by_one_worker(admin: Caller, storage: St
         asked.append(key)
         return await original(self, bucket, key)
 
-    with patch.object(Storage, "head", noting), patch.object(looks, "_AT_ONCE", 2):
+    with patch.object(Storage, "head", noting), patch.object(looks, "LOOKED_AT_ONCE", 2):
         await asyncio.gather(*(looks.look(storage) for _ in range(4)))
     assert len(asked) == len(set(asked))
     await work.drain(storage)

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from models import database, files
+from models import database
 from models.errors import StorageUnavailable
 from storage.client import Storage, Stored
 from tests.conftest import BUCKETS, Caller
@@ -181,25 +181,6 @@ async def test_each_upload_is_read_by_one_worker(admin: Caller, storage: Storage
         await asyncio.gather(*(verify_waiting(storage) for _ in range(3)))
     assert len(asked) == len(set(asked)) == 3
     assert len(await admin.object_ids({"fileState": "COMPLETE"})) == 3
-
-
-async def test_run_goes_on_whatever_fails(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "_PAUSE_SECONDS", 0.01)
-    turns = 0
-
-    async def failing(_: int) -> int:
-        nonlocal turns
-        turns += 1
-        raise [RuntimeError("a fault of ours"), StorageUnavailable()][turns % 2]
-
-    with patch.object(files, "forget", failing):
-        task = asyncio.create_task(work.run(storage))
-        await until(lambda: _is(turns >= 4))
-        task.cancel()
-
-
-async def _is(true: bool) -> bool:
-    return true
 
 
 def command(*arguments: str) -> list[str]:
