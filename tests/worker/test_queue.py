@@ -29,7 +29,8 @@ async def only_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def clean(http: object) -> AsyncIterator[None]:  # noqa: ARG001 - which has the database
     """No schedule of another test, nothing that another test has left."""
-    await database.execute("DELETE FROM deletions")
+    for table in ("deletions", "pgqueuer", "pgqueuer_schedules"):
+        await database.execute(f"DELETE FROM {table}")
     yield
     await database.execute("DELETE FROM pgqueuer_schedules")
 
@@ -53,7 +54,7 @@ async def listening(storage: Storage, database_url: str, count: int = 1) -> Asyn
         for _ in range(count):
             await stack.enter_async_context(working(storage, database_url))
         await until(lambda: connected(count))
-        await jobs.add(jobs.DELETE)
+        await jobs.add("forget jobs")
         await until(all_taken_up)
         yield
 
@@ -204,7 +205,7 @@ async def test_more_than_one_batch_is_shared_among_workers(storage: Storage, dat
         running -= 1
         return {}
 
-    kinds = tuple(kind._replace(most=1) for kind in work.KINDS if kind.name == jobs.DELETE)
+    kinds = [kind._replace(most=1) if kind.name == jobs.DELETE else kind for kind in work.KINDS]
     with (
         patch.object(Storage, "delete_many", meeting),
         patch("worker.deletions.KEYS_PER_DELETE", 1),
