@@ -41,6 +41,15 @@ async def due(most: int) -> list[Row]:
     )
 
 
+async def at(keys: Sequence[tuple[str, str]]) -> list[Row]:
+    """The uploads of buckets and keys, in whatever state, as ``due`` gives them but for ``over``, which none is."""
+    return await database.fetch(
+        f"SELECT {COLUMNS}, u.tenant_id, false AS over FROM unnest($1::text[], $2::text[]) AS k (bucket, key)"
+        " JOIN uploads u ON u.bucket = k.bucket AND u.key = k.key",
+        *([bucket for bucket, _ in keys], [key for _, key in keys]),
+    )
+
+
 async def again(uploads: Sequence[int]) -> None:
     """Their bytes (primary keys) are not there yet."""
     await database.execute(

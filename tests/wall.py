@@ -24,6 +24,7 @@ EXEMPT = {
     "models.people.with_oidc_subject": ("users tenants", "authenticates: by the subject, which tells the tenant"),
     "models.files.forget": ("uploads", "the worker's queue, of all tenants"),
     "models.looks.due": ("uploads", "the worker's queue, of all tenants"),
+    "models.looks.at": ("uploads", "by keys in S3, each of which one upload has"),
     "models.looks.again": ("uploads", "by primary keys that the worker's queue gave"),
     "models.looks.later": ("uploads", "by primary keys that the worker's queue gave"),
     "models.files.unread": ("uploads", "the worker's queue, of all tenants"),

@@ -123,9 +123,9 @@ def create_app(
                 # So that what is wrong with it is in the log before the first file is.
                 stack.callback(asyncio.create_task(storage.answers(_S3_SECONDS)).cancel)
                 if works:
-                    from worker.queue import working  # noqa: PLC0415 - takes 0.5 s, which those who only serve do without
+                    from waybill.background import background  # noqa: PLC0415 - takes 0.5 s, which others do without
 
-                    await stack.enter_async_context(working(storage, str(settings.database_url)))
+                    await stack.enter_async_context(background(settings, storage))
             yield
 
     middleware = [Middleware(RequestLog)]

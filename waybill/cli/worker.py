@@ -55,7 +55,7 @@ async def _work(settings: Settings, credentials: Credentials | None, *, drain: b
         if drain:
             await _drain(storage)
         else:
-            await _until_told(storage, str(settings.database_url))
+            await _until_told(settings, storage)
 
 
 async def _drain(storage: Storage) -> None:
@@ -69,12 +69,12 @@ async def _drain(storage: Storage) -> None:
         raise click.ClickException(str(error)) from error
 
 
-async def _until_told(storage: Storage, database_url: str) -> None:
-    from worker.queue import working  # noqa: PLC0415 - takes 0.5 s, which other commands do without
+async def _until_told(settings: Settings, storage: Storage) -> None:
+    from waybill.background import background  # noqa: PLC0415 - takes 0.5 s, which other commands do without
 
     told = asyncio.Event()
     _on_signals(told.set)
-    async with working(storage, database_url):
+    async with background(settings, storage):
         await told.wait()
 
 
