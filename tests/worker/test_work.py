@@ -214,7 +214,7 @@ async def test_command_works_until_it_is_asked_to_end(
     async def is_complete() -> bool:
         return await completed(admin, upload) == [("COMPLETE", None)]
 
-    await until(is_complete)
+    await until(is_complete, 60)
     process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(10):
         assert await process.wait() == 0
