@@ -12,7 +12,7 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from models import batches, database
+from models import batches, database, jobs
 from models.calls import Call
 from models.errors import NotFound
 from models.file_state import FileState
@@ -39,7 +39,7 @@ COLUMNS = ", ".join(f"u.{column} AS {name}" for name, column in _NAMES.items())
 NO_COLUMNS = ", ".join(f"NULL AS {name}" for name in _NAMES)
 NO_FILE = dict.fromkeys(_NAMES)
 
-_GRACE = "interval '5 minutes'"  # after a URL is over, for clocks that differ
+GRACE = "interval '5 minutes'"  # after a URL is over, for clocks that differ
 _REMEMBERED = timedelta(days=7)
 _DELETING = timedelta(minutes=2)  # for which a key is somebody's to delete
 _READING = timedelta(minutes=10)  # for which an upload is somebody's to read; beyond, two read it
@@ -196,6 +196,8 @@ async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = (
             f"UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE {mine} AND state = 'PENDING'",
             *(tenant_id, list(unread)),
         )
+        if unread:
+            await jobs.add(jobs.VERIFY)
         rows = await database.fetch(
             "SELECT id, state AS file_state, completed_at AS file_completed_at, problem AS file_problem"
             f" FROM uploads WHERE {mine}",
@@ -223,25 +225,17 @@ async def abort(tenant_id: int, uploads: Sequence[int]) -> dict[int, dict[str, A
         return {row["id"]: dict(row) for row in rows}
 
 
-async def expire(most: int) -> int:
-    """Give up uploads whose URL is over, the longest ago first, and forget what ended long ago; returns how many."""
-    async with database.transaction():
-        late = await database.fetch(
-            f"SELECT id FROM uploads WHERE state = 'PENDING' AND expires_at < now() - {_GRACE}"
-            " ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED",
-            most,
-        )
-        await _end([row["id"] for row in late], None)
-        forgotten = await database.execute(
-            "DELETE FROM uploads WHERE id = ANY(ARRAY(SELECT id FROM uploads WHERE state = 'EXPIRED' AND NOT is_current"
-            " AND ended_at < now() - $2::interval ORDER BY ended_at LIMIT $1 FOR UPDATE SKIP LOCKED))",
-            *(most, _REMEMBERED),
-        )
-        return len(late) + forgotten
+async def forget(most: int) -> int:
+    """Past uploads that ended long ago, the longest ago first; returns how many."""
+    return await database.execute(
+        "DELETE FROM uploads WHERE id = ANY(ARRAY(SELECT id FROM uploads WHERE state = 'EXPIRED' AND NOT is_current"
+        " AND ended_at < now() - $2::interval ORDER BY ended_at LIMIT $1 FOR UPDATE SKIP LOCKED))",
+        *(most, _REMEMBERED),
+    )
 
 
-async def give_up(uploads: Sequence[int], problem: str) -> None:
-    """End uploads (primary keys) that are not complete, because of what S3 said of them."""
+async def give_up(uploads: Sequence[int], problem: str | None) -> None:
+    """End uploads (primary keys) that are not complete, because of what S3 said of them; None: the bytes never came."""
     async with database.transaction():
         waiting = await database.fetch(
             "SELECT id FROM uploads WHERE id = ANY($1::bigint[]) AND state IN ('PENDING', 'VERIFYING')"

@@ -1,12 +1,15 @@
 """Files: what was announced, what is there, and which bytes have to go. ``files.py`` reads and writes the rows."""
 
 from tortoise import fields
+from tortoise.fields.db_defaults import SqlDefault
 from tortoise.indexes import Index
 from tortoise.migrations.constraints import CheckConstraint, UniqueConstraint
 from tortoise.models import Model
 
 from models.file_state import FileState
 from models.people import Tenant
+
+FIRST_LOOK = "now() + interval '1 minute'"
 
 
 class Upload(Model):
@@ -34,6 +37,8 @@ class Upload(Model):
     completed_at = fields.DatetimeField(null=True)
     read_at = fields.DatetimeField(null=True)  # when the worker may read its bytes, while they are VERIFYING
     ended_at = fields.DatetimeField(null=True)  # since when it is EXPIRED; a past one is forgotten after a while
+    # When the worker looks for its bytes next, while it is PENDING.
+    look_at = fields.DatetimeField(db_default=SqlDefault(FIRST_LOOK))
     problem = fields.TextField(null=True)  # why it ended, where that is not because its URL was over
     multipart_id = fields.TextField(null=True)  # S3's, of an upload in parts
     part_bytes = fields.BigIntField(null=True)  # of each part but the last, which has the rest

@@ -72,6 +72,19 @@ async def due_now() -> None:
     await database.execute("UPDATE deletions SET due_at = now()")
 
 
+async def look_now(caller: Caller) -> None:
+    """As if the tenant's uploads had waited long enough for the worker to look for their bytes."""
+    await database.execute("UPDATE uploads SET look_at = now() WHERE tenant_id = $1", caller.tenant.id)
+
+
+async def urls_over(caller: Caller) -> None:
+    """As if the URLs of the tenant's uploads were over long enough for clocks that differ."""
+    await database.execute(
+        "UPDATE uploads SET expires_at = now() - interval '1 hour', look_at = now() WHERE tenant_id = $1",
+        caller.tenant.id,
+    )
+
+
 async def over() -> None:
     """As if the URLs of everything deleted were over."""
     await database.execute("UPDATE deletions SET due_at = now(), over_at = now()")

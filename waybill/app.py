@@ -31,7 +31,6 @@ from waybill.health import healthz, readyz
 from waybill.logs import RequestLog
 from waybill.refusals import HANDLERS, OnlyHosts
 from waybill.settings import Settings
-from worker import work
 
 _S3_SECONDS = 10
 
@@ -127,7 +126,9 @@ def create_app(
                 # So that what is wrong with it is in the log before the first file is.
                 stack.callback(asyncio.create_task(storage.answers(_S3_SECONDS)).cancel)
                 if works:
-                    stack.callback(asyncio.create_task(work.run(storage)).cancel)
+                    from waybill.background import background  # noqa: PLC0415 - takes 0.5 s, which others do without
+
+                    await stack.enter_async_context(background(settings, storage))
             yield
 
     middleware = [Middleware(RequestLog)]

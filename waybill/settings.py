@@ -74,6 +74,9 @@ class Settings:
     s3_public_endpoint: str = _setting("", "URL of S3 for clients, in presigned URLs; without it the same")
     s3_path_style: bool = _setting(False, "the bucket is in the path of URLs instead of the host name")
     s3_sse: str = _setting("", "encryption that uploads ask for: `AES256` or `aws:kms`")
+    s3_events_queue_url: str = _setting(
+        "", "URL of the SQS queue that the buckets notify of new objects, so that uploads complete by themselves"
+    )
     token_secret: Secret = _setting(
         Secret(""), "signs the tokens of `waybill token`: 32 characters or more, the same for every process"
     )
@@ -146,6 +149,8 @@ class Settings:
                     Endpoint.of(url, "bucket", region=self.s3_region, path_style=self.s3_path_style)
                 except ValueError as error:
                     raise ValueError(f"WAYBILL_{name.upper()}: {error}") from error
+        if self.s3_events_queue_url:
+            _check_url("WAYBILL_S3_EVENTS_QUEUE_URL", self.s3_events_queue_url)
         self._check_credentials()
         if self.s3_sse not in ("", "AES256", "aws:kms"):
             raise ValueError(f"WAYBILL_S3_SSE is {self.s3_sse!r}; it must be AES256 or aws:kms")

@@ -8,7 +8,7 @@ from models.pages import Row
 from storage.client import Storage
 from storage.proof import Verdict, claim_of, prove
 
-_AT_ONCE = 4
+VERIFIED_AT_ONCE = 4
 
 
 async def verify_waiting(storage: Storage) -> int:
@@ -16,7 +16,7 @@ async def verify_waiting(storage: Storage) -> int:
 
     Raises StorageUnavailable where some could not be read; they are tried again later.
     """
-    rows = await files.unread(_AT_ONCE)
+    rows = await files.unread(VERIFIED_AT_ONCE)
     outcomes = await asyncio.gather(*(_verify(storage, row) for row in rows), return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, BaseException):

@@ -23,6 +23,7 @@ from tests.uploads import (
     over,
     put,
     stored,
+    urls_over,
 )
 from worker import work
 from worker.deletions import delete_due
@@ -126,9 +127,7 @@ async def test_upload_that_nobody_finishes_gives_its_bytes_back(admin: Caller, s
     await limit(admin, most_bytes=5)
     await announced(admin, b"hello")
     assert await admin.refused(CREATE_UPLOADS, files=[{"objectId": "o", "file": file_of(1)}]) == "QUOTA_EXCEEDED"
-    await database.execute(
-        "UPDATE uploads SET expires_at = now() - interval '1 hour' WHERE tenant_id = $1", admin.tenant.id
-    )
+    await urls_over(admin)
     await work.drain(storage)
     assert await usage(admin) == (0, 0, 5, 1, None)
     await again(admin, b"hello")

@@ -61,7 +61,7 @@ UPLOADS_INDEXES = {
         "'PENDING'::character varying, 'VERIFYING'::character varying])::text[])))"
     ),
     "uploads_current_state": "uploads USING btree (tenant_id, state, object_pk) WHERE is_current",
-    "uploads_pending": "uploads USING btree (expires_at) WHERE ((state)::text = 'PENDING'::text)",
+    "uploads_look": "uploads USING btree (tenant_id, look_at) WHERE ((state)::text = 'PENDING'::text)",
     "uploads_past": ("uploads USING btree (ended_at) WHERE (((state)::text = 'EXPIRED'::text) AND (NOT is_current))"),
     "uploads_verifying": "uploads USING btree (read_at) WHERE ((state)::text = 'VERIFYING'::text)",
 }
@@ -104,6 +104,7 @@ OTHER_COLUMNS = {
         for name in ("tenant_id", "id", "objects", "used_bytes", "reserved_bytes", "kept_bytes")
     },
 }
+DEFAULTS = {("uploads", "look_at"): "(now() + '00:01:00'::interval)"}
 OTHER_NAMES = {"timestamptz": "timestamp with time zone", "int": "integer", "bool": "boolean"}
 TRIGGERS = {
     "object_pairs_add": "AFTER INSERT ON objects REFERENCING NEW TABLE AS new_objects",
@@ -123,6 +124,7 @@ TRIGGERS = {
             ("clear", "TRUNCATE", ""),
         )
     },
+    "deletions_wake": "AFTER INSERT ON deletions REFERENCING NEW TABLE AS new_rows",
     "usage_uploads_hold": "BEFORE TRUNCATE ON uploads",
     "usage_deletions_clear": "BEFORE TRUNCATE ON deletions",
 }
@@ -146,6 +148,8 @@ FUNCTIONS = {
     "deletion_until": ("sql", "stable", False, "unsafe", None),
     "deletions_add": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
     "deletions_add_all": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
+    "deletions_wake": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
+    "jobs_add": ("sql", "volatile", False, "unsafe", WHEREVER),
     "audit_log_keep": ("plpgsql", "volatile", False, "unsafe", None),
     **{
         f"usage_{table}_{name}": ("plpgsql", "volatile", False, "unsafe", WHEREVER if name == "clear" else KEPT_PLANS)
@@ -167,10 +171,10 @@ def columns_of(model: type[Model], fields: Any) -> str:
 
 
 async def of_catalogue(sql: str) -> dict[Any, Any]:
-    """The first column to the second, over all tables but the one in which Tortoise notes its migrations."""
+    """The first column to the second, over all tables but those of Tortoise's migrations and of pgqueuer."""
     rows = await database.fetch(
         f"WITH tables AS (SELECT oid, relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-        f" AND relkind = 'r' AND relname <> 'tortoise_migrations') {sql}"
+        f" AND relkind = 'r' AND relname !~ '^(tortoise_migrations|pgqueuer)') {sql}"
     )
     return {row[0]: row[1] for row in rows}
 
@@ -261,7 +265,7 @@ async def test_columns_have_the_types_defaults_and_collations_that_the_models_me
             of_postgres = OTHER_NAMES.get(of_postgres, of_postgres)
             generated = field.pk and table in GENERATED
             assert generated == bool(field.generated)
-            default = f"nextval('{table}_id_seq'::regclass)" if generated else None
+            default = f"nextval('{table}_id_seq'::regclass)" if generated else DEFAULTS.get((table, column))
             expected[table, column] = (of_postgres, not field.null, default, None)
     found = await of_catalogue(
         "SELECT (relname::text, attname::text), (format_type(atttypid, atttypmod), attnotnull,"
@@ -273,7 +277,9 @@ async def test_columns_have_the_types_defaults_and_collations_that_the_models_me
 
 
 async def test_no_sequence_is_there_but_those_of_generated_keys_and_calls() -> None:
-    found = await of_catalogue("SELECT sequencename, cycle FROM pg_sequences WHERE sequencename !~ '^tortoise'")
+    found = await of_catalogue(
+        "SELECT sequencename, cycle FROM pg_sequences WHERE sequencename !~ '^(tortoise|pgqueuer)'"
+    )
     assert found == {f"{table}_id_seq": False for table in (*GENERATED, "usage_changes")} | {
         "calls": True,
         "audit_entries": True,
@@ -281,7 +287,10 @@ async def test_no_sequence_is_there_but_those_of_generated_keys_and_calls() -> N
 
 
 async def test_triggers_work_by_statement_but_the_one_at_commit_and_there_are_no_others() -> None:
-    found = await of_catalogue("SELECT tgname, pg_get_triggerdef(g.oid, true) FROM pg_trigger g WHERE NOT tgisinternal")
+    found = await of_catalogue(
+        "SELECT tgname, pg_get_triggerdef(g.oid, true) FROM pg_trigger g WHERE NOT tgisinternal"
+        " AND tgname <> 'tg_pgqueuer_changed'"
+    )
     assert found.pop("usage_settle") == SETTLE
     assert found == {
         name: f"CREATE TRIGGER {name} {when} FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
@@ -298,6 +307,7 @@ async def test_functions_promise_what_indexes_and_planner_rely_on() -> None:
             CASE provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END, proisstrict,
             CASE proparallel WHEN 's' THEN 'safe' WHEN 'r' THEN 'restricted' ELSE 'unsafe' END, proconfig)
         FROM pg_proc JOIN pg_language l ON l.oid = prolang WHERE pronamespace = 'public'::regnamespace
+            AND proname <> 'fn_pgqueuer_changed'
         """
     )
     assert {name: tuple(one) for name, one in found.items()} == FUNCTIONS

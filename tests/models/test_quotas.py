@@ -127,7 +127,7 @@ class Life:
         await database.execute(
             "UPDATE uploads SET expires_at = now() - interval '1 hour' WHERE id = ANY($1::bigint[])", rows[:1]
         )
-        await files.expire(10)
+        await files.give_up(rows[:1], None)
 
     async def delete_objects(self, tenant: Tenant, _: User) -> None:
         rows = await self._some("SELECT object_id FROM objects", tenant)
