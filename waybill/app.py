@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from starlette.applications import Starlette
@@ -31,7 +32,7 @@ from waybill.health import healthz, readyz
 from waybill.logs import RequestLog
 from waybill.refusals import HANDLERS, OnlyHosts
 from waybill.settings import Settings
-from worker import work
+from worker import reaper, work
 
 _S3_SECONDS = 10
 
@@ -125,6 +126,8 @@ def create_app(
                 stack.callback(asyncio.create_task(storage.answers(_S3_SECONDS)).cancel)
                 if works:
                     stack.callback(asyncio.create_task(work.run(storage)).cancel)
+                    if (schedule := reaping(settings)) is not None:
+                        stack.callback(asyncio.create_task(reaper.run(storage, schedule)).cancel)
             yield
 
     middleware = [Middleware(RequestLog)]
@@ -174,4 +177,13 @@ def storage_config(settings: Settings, credentials: Credentials | None = None) -
         public_endpoint=settings.s3_public_endpoint,
         path_style=settings.s3_path_style,
         credentials=credentials,
+    )
+
+
+def reaping(settings: Settings) -> reaper.Schedule | None:
+    """None where it is off."""
+    if not settings.reap_hours:
+        return None
+    return reaper.Schedule(
+        timedelta(hours=settings.reap_hours), settings.reap_acts, timedelta(days=settings.quarantine_days)
     )

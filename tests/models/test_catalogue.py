@@ -30,6 +30,9 @@ GENERATED = (
     "canary_keys",
     "canary_alerts",
     "operators",
+    "reaper_scans",
+    "orphans",
+    "lost_files",
 )  # tables whose key the database makes; the others' are models/ids.py's
 
 # What models cannot say (migrations/_pairs.py, migrations/_uploads.py, migrations/_quotas.py).
@@ -57,6 +60,7 @@ UPLOADS_INDEXES = {
     "uploads_past": ("uploads USING btree (ended_at) WHERE (((state)::text = 'EXPIRED'::text) AND (NOT is_current))"),
     "uploads_verifying": "uploads USING btree (read_at) WHERE ((state)::text = 'VERIFYING'::text)",
 }
+REAPER_INDEXES = {"reaper_keys_scan": "reaper_keys USING btree (scan_id, key, multipart_id)"}
 GRANTS_INDEXES = {
     "grants_user": "grants USING btree (user_id, id)",
     "grants_user_objects": "grants USING btree (user_id, object_pk) WHERE (object_pk IS NOT NULL)",
@@ -64,6 +68,7 @@ GRANTS_INDEXES = {
 UNIQUE_INDEXES = {
     "grants_unique": "grants USING btree (user_id, batch_pk, object_pk) NULLS NOT DISTINCT",
     "uploads_current": "uploads USING btree (object_pk) WHERE is_current",
+    "reaper_scans_running": "reaper_scans USING btree (bucket) WHERE (finished_at IS NULL)",
 }
 PAIRS_INDEXES = {
     "object_pairs_batch": "object_pairs USING btree (batch_pk, key, value, object_pk)",
@@ -82,6 +87,9 @@ OTHER_COLUMNS = {
     ("object_pairs", "number"): ("double precision", False, None, None),
     ("object_pairs", "key"): ("text", True, None, "C"),
     ("object_pairs", "value"): ("text", True, None, "C"),
+    **{("reaper_keys", name): ("bigint", True, None, None) for name in ("scan_id", "size_bytes")},
+    **{("reaper_keys", name): ("text", True, None, None) for name in ("key", "multipart_id", "etag")},
+    ("reaper_keys", "modified_at"): ("timestamp with time zone", True, None, None),
     **{("tenants", name): ("bigint", True, "0", None) for name in ("used_bytes", "reserved_bytes", "used_objects")},
     **{
         ("usage_changes", name): ("bigint", True, None, None)
@@ -219,7 +227,7 @@ async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None
 
 
 async def test_tables_have_the_indexes_that_the_models_mean() -> None:
-    expected = PAIRS_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES
+    expected = PAIRS_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES | REAPER_INDEXES
     for model in MODELS:
         for index in model._meta.indexes:
             assert isinstance(index, Index)
@@ -311,6 +319,15 @@ DELETION = (
 CANARY = "INSERT INTO canary_keys (id, public_id, note, created_at) VALUES"
 ALERT = "INSERT INTO canary_alerts (id, canary_id, seen_at, address, agent, path) VALUES"
 OPERATOR = "INSERT INTO operators (id, name, public_id, secret_sha256, created_at) VALUES"
+SCAN = (
+    "INSERT INTO reaper_scans (id, bucket, started_at, finished_at, held_by, held_until, step, cursor, cursor_id, keys,"
+    " bytes, multiparts, foreign_keys, foreign_bytes, foreign_multiparts, quarantine_keys, quarantine_bytes) VALUES"
+)
+ORPHAN = (
+    "INSERT INTO orphans (id, bucket, key, multipart_id, size_bytes, etag, modified_at, first_seen_at, sightings,"
+    " scan_id, state, state_at, due_at) VALUES"
+)
+LOST = "INSERT INTO lost_files (id, bucket, key, upload_pk, size_bytes, first_seen_at, scan_id) VALUES"
 ENTRY = "INSERT INTO audit_log (id, at, action) VALUES"
 CHANGE = (
     "INSERT INTO usage_changes (tenant_id, id, objects, used_bytes, reserved_bytes, kept_bytes)"
@@ -332,6 +349,9 @@ ROWS = [
     f"{OPERATOR} (1, 'op', 'public', sha256(''), now())",
     f"{ALERT} (1, 1, now(), '', '', '')",
     f"{ENTRY} (1, now(), 'READ_URL')",
+    f"{SCAN} (1, 'bucket', now(), NULL, '', now(), 'KEYS', '', '', 0, 0, 0, 0, 0, 0, 0, 0)",
+    f"{ORPHAN} (1, 'bucket', 'key', '', 0, '', now(), now(), 1, 1, 'SEEN', now(), now())",
+    f"{LOST} (1, 'bucket', 'key', 5000, 0, now(), 1)",
 ]
 REFUSED = [
     ("tenants_pkey", f"{TENANT} (1, 'three', 'NONE', now())"),
@@ -401,6 +421,15 @@ REFUSED = [
     ("canary_alerts_pkey", f"{ALERT} (1, 1, now(), '', '', '')"),
     ("canary_alerts_canary_id_fkey", f"{ALERT} (2, 2, now(), '', '', '')"),
     ("canary_alerts_canary_id_fkey", "DELETE FROM canary_keys"),
+    ("reaper_scans_pkey", f"{SCAN} (1, 'other', now(), NULL, '', now(), 'KEYS', '', '', 0, 0, 0, 0, 0, 0, 0, 0)"),
+    ("reaper_scans_running", f"{SCAN} (2, 'bucket', now(), NULL, '', now(), 'KEYS', '', '', 0, 0, 0, 0, 0, 0, 0, 0)"),
+    ("reaper_scans_step_known", "UPDATE reaper_scans SET step = 'LUNCH'"),
+    ("reaper_scans_finished_at_known", "UPDATE reaper_scans SET step = 'DONE'"),
+    ("orphans_pkey", f"{ORPHAN} (1, 'bucket', 'other', '', 0, '', now(), now(), 1, 1, 'SEEN', now(), now())"),
+    ("orphans_key_unique", f"{ORPHAN} (2, 'bucket', 'key', '', 0, '', now(), now(), 1, 1, 'SEEN', now(), now())"),
+    ("orphans_state_known", "UPDATE orphans SET state = 'LOST'"),
+    ("lost_files_pkey", f"{LOST} (1, 'bucket', 'other', 5000, 0, now(), 1)"),
+    ("lost_files_key_unique", f"{LOST} (2, 'bucket', 'key', 5000, 0, now(), 1)"),
     ("operators_pkey", f"{OPERATOR} (1, 'other', 'other', sha256(''), now())"),
     ("operators_name_unique", f"{OPERATOR} (2, 'op', 'other', sha256(''), now())"),
     ("operators_public_id_unique", f"{OPERATOR} (2, 'other', 'public', sha256(''), now())"),

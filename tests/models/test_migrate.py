@@ -12,7 +12,8 @@ from models import Tenant, User, database, keys, writes
 from tests.conftest import new_database
 from tests.models.conftest import until
 
-ALL = ["0001_initial", "0002_files", "0003_credentials", "0004_quotas", "0005_grants", "0006_audit", "0007_operators"]
+ALL = ["0001_initial", "0002_files", "0003_credentials", "0004_quotas", "0005_grants", "0006_audit", "0007_operators",
+       "0011_reaper"]  # fmt: skip
 NOTES = {"tortoise_migrations", "tortoise_migrations_id_seq", "tortoise_migrations_pkey", "uid_tortoise_mi_app_3803a5"}
 
 

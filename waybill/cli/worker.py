@@ -1,25 +1,21 @@
 """`waybill worker`: the background work, on its own or until nothing is left."""
 
 import asyncio
-import contextlib
-import dataclasses
 import signal
 from pathlib import Path
 
 import click
-from starlette.datastructures import Secret
 
 from models import database
 from models.errors import WaybillError
-from storage.client import connected
+from storage.client import Storage, connected
 from storage.signing import Credentials
-from waybill import logs, seaweedfs
-from waybill.app import database_config, storage_config
+from waybill import logs
+from waybill.app import database_config, reaping, storage_config
 from waybill.cli.data_dir import data_dir_option
-from waybill.cli.database import chosen_database, read_settings
-from waybill.dev import with_files
+from waybill.cli.database import chosen_service
 from waybill.settings import Settings
-from worker import work
+from worker import reaper, work
 
 
 @click.command()
@@ -30,14 +26,7 @@ def worker(data_dir: Path, *, drain: bool) -> None:
 
     As many of it as you like share the work. `waybill dev` does it by itself.
     """
-    settings, credentials = read_settings(), None
-    with chosen_database(data_dir) as url, contextlib.ExitStack() as stack:
-        if not settings.s3_buckets:
-            if str(settings.database_url):
-                raise click.ClickException("WAYBILL_S3_BUCKETS is not set: there is nothing to work on")
-            server = stack.enter_context(seaweedfs.Server(data_dir))
-            settings, credentials = with_files(settings, server), server.credentials
-        settings = dataclasses.replace(settings, database_url=Secret(url))
+    with chosen_service(data_dir) as (settings, credentials):
         logs.configure(settings.log_level)
         asyncio.run(_work(settings, credentials, drain=drain))
 
@@ -51,7 +40,7 @@ async def _work(settings: Settings, credentials: Credentials | None, *, drain: b
         database.connected(database_config(settings)),
         connected(storage_config(settings, credentials)) as storage,
     ):
-        task = asyncio.ensure_future(work.drain(storage) if drain else work.run(storage))
+        task = asyncio.ensure_future(work.drain(storage) if drain else _both(storage, settings))
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
@@ -60,3 +49,10 @@ async def _work(settings: Settings, credentials: Credentials | None, *, drain: b
             pass
         except WaybillError as error:
             raise click.ClickException(str(error)) from error
+
+
+async def _both(storage: Storage, settings: Settings) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work.run(storage))
+        if (schedule := reaping(settings)) is not None:
+            group.create_task(reaper.run(storage, schedule))

@@ -1,0 +1,180 @@
+"""`waybill reap`: compares the buckets with the database, both ways. It works on both themselves."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich import filesize
+
+from models import OrphanState, database, lost, orphans, scans
+from models.errors import WaybillError
+from storage.client import Storage, connected
+from storage.signing import Credentials
+from waybill import logs
+from waybill.app import database_config, storage_config
+from waybill.cli.admin import show
+from waybill.cli.data_dir import data_dir_option
+from waybill.cli.database import chosen_service
+from waybill.settings import Settings
+from worker.quarantine import act, restore
+from worker.scanning import scan
+
+_MOST_SHOWN = 20
+_MOST_IN_JSON = 10_000
+_HERE = (OrphanState.SEEN, OrphanState.QUARANTINING, OrphanState.QUARANTINED, OrphanState.RESTORING,
+         OrphanState.RESTORED, OrphanState.DELETING)  # fmt: skip
+
+
+@click.command("reap")
+@data_dir_option
+@click.option("--act", "acts", is_flag=True, help="Then quarantine, and delete what was in quarantine long enough.")
+@click.option("--report", "report_only", is_flag=True, help="Show what the last scans found, without another.")
+@click.option("--restore", "keys", multiple=True, metavar="KEY", help="Bring back from quarantine; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
+def reap(data_dir: Path, keys: Sequence[str], *, acts: bool, report_only: bool, as_json: bool) -> None:
+    """Look for bytes in the buckets that no row knows, and for complete files that have lost their bytes; report them.
+
+    Nothing is changed without --act or --restore. Broken off, a scan goes on where it was. `waybill worker` does this
+    by itself every WAYBILL_REAP_HOURS.
+    """
+    if report_only + acts + bool(keys) > 1:
+        raise click.UsageError("--act, --report and --restore exclude each other")
+    with chosen_service(data_dir) as (settings, credentials):
+        logs.configure(settings.log_level if settings.log_level != "INFO" else "WARNING")
+        report, complaints = asyncio.run(
+            _reap(settings, credentials, keys, scans_first=not (report_only or keys), acts=acts)
+        )
+    if as_json:
+        click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    elif keys and not complaints:
+        click.echo(f"brought back: {len(keys):,}")
+    elif not keys:
+        _print(report)
+    for complaint in complaints:
+        click.echo(complaint, err=True)
+    if complaints:
+        raise click.exceptions.Exit(1)
+
+
+async def _reap(
+    settings: Settings, credentials: Credentials | None, keys: Sequence[str], *, scans_first: bool, acts: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """The report afterwards, and what could not be done."""
+    complaints: list[str] = []
+    await database.migrate(str(settings.database_url))
+    async with (
+        database.connected(database_config(settings)),
+        connected(storage_config(settings, credentials)) as storage,
+    ):
+        for key in keys:
+            try:
+                await restore(storage, key)
+            except WaybillError as error:
+                complaints.append(str(error))
+        if scans_first:
+            complaints += await _scan(storage)
+        if acts:
+            try:
+                await act(storage, timedelta(days=settings.quarantine_days))
+            except WaybillError as error:
+                complaints.append(str(error))
+        return await _report(), complaints
+
+
+async def _scan(storage: Storage) -> list[str]:
+    complaints = []
+    for bucket in await scans.buckets(storage.buckets):
+        try:
+            if not await scan(storage, bucket):
+                complaints.append(f"bucket {bucket} is being scanned by somebody else, or was until just now")
+        except WaybillError as error:
+            complaints.append(f"bucket {bucket}: {error} The next scan goes on where this one was.")
+    return complaints
+
+
+async def _report() -> dict[str, Any]:
+    tenants: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
+    for row in await orphans.figures():
+        of = tenants[row["bucket"], row["tenant"]]
+        name = ("multiparts_" if row["in_parts"] else "") + row["state"].lower()
+        of[name] = {"count": row["count"], "bytes": row["bytes"], "ripe": row["ripe"]}
+    for row in await lost.figures():
+        tenants[row["bucket"], row["tenant"]]["lost"] = {"count": row["count"], "bytes": row["bytes"]}
+    return {
+        "buckets": [dict(row) for row in await scans.newest()],
+        "tenants": [{"bucket": bucket, "tenant": tenant, **of} for (bucket, tenant), of in sorted(tenants.items())],
+        "orphans": [dict(row) for row in await orphans.listed(_HERE, _MOST_IN_JSON)],
+        "lost": [dict(row) for row in await lost.listed(_MOST_IN_JSON)],
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    show(
+        ("bucket", "scanned", "keys", "bytes", "foreign", "in quarantine", "unfinished uploads"),
+        [
+            (
+                *(row["bucket"], row["finished_at"] or "not yet"),
+                *(_number(row["keys"]), _bytes(row["bytes"]), _number(row["foreign_keys"])),
+                *(_number(row["quarantine_keys"]), _number(row["multiparts"])),
+            )
+            for row in report["buckets"]
+        ],
+    )
+    click.echo()
+    if not report["tenants"]:
+        click.echo("Every key of ours has a row, and every complete file its bytes.")
+        return
+    show(
+        ("bucket", "tenant", "what", "count", "bytes", "to be taken"),
+        [
+            (row["bucket"], row["tenant"], _WHAT[name], *_figures(row[name]))
+            for row in report["tenants"]
+            for name in _WHAT
+            if name in row
+        ],
+    )
+    _print_some("key", "state", [(one["key"], one["state"]) for one in report["orphans"]])
+    _print_some(
+        *("lost: key", "object"),
+        [(one["key"], f"{one['batch_id']} / {one['object_id']}") for one in report["lost"]],
+    )
+
+
+_WHAT = {
+    "seen": "without a row",
+    "multiparts_seen": "unfinished uploads without a row",
+    "quarantining": "being moved to quarantine",
+    "quarantined": "in quarantine",
+    "restoring": "being brought back",
+    "restored": "without a row, brought back",
+    "deleting": "being deleted",
+    "multiparts_deleting": "unfinished uploads being aborted",
+    "deleted": "deleted",
+    "multiparts_deleted": "unfinished uploads aborted",
+    "lost": "complete files without their bytes",
+}
+
+
+def _figures(of: dict[str, int]) -> tuple[str, str, str]:
+    return f"{of['count']:,}", filesize.decimal(of["bytes"]), f"{of.get('ripe', 0) or '':,}"
+
+
+def _number(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"
+
+
+def _bytes(count: int | None) -> str:
+    return "" if count is None else filesize.decimal(count)
+
+
+def _print_some(first: str, second: str, rows: Sequence[tuple[str, str]]) -> None:
+    if rows:
+        click.echo()
+        show((first, second), rows[:_MOST_SHOWN])
+    if len(rows) > _MOST_SHOWN:
+        click.echo("... --json names more")
