@@ -72,11 +72,11 @@ _SAME = (
     " = (excluded.size_bytes, excluded.etag, excluded.modified_at))"
 )
 _NOTED = (
-    "WITH some AS (SELECT DISTINCT ON (key, multipart_id) * FROM reaper_keys"
+    "WITH listed AS (SELECT DISTINCT ON (key, multipart_id) * FROM reaper_keys"
     " WHERE scan_id = $1 AND (key, multipart_id) > ($3, $4)"
     " AND ($5::text IS NULL OR (key, multipart_id) <= ($5, $6::text)) ORDER BY key, multipart_id),"
     f" unknown AS (SELECT s.*, EXISTS (SELECT FROM tenants t WHERE t.slug = {_tenant('s.key')} OFFSET 0) AS is_ours"
-    f" FROM some s WHERE NOT {known('$2', 's.key', 's.multipart_id')}),"
+    f" FROM listed s WHERE NOT {known('$2', 's.key', 's.multipart_id')}),"
     " noted AS (INSERT INTO orphans AS o (bucket, key, multipart_id, size_bytes, etag, modified_at, first_seen_at,"
     " sightings, scan_id, state, state_at, due_at)"
     " SELECT $2, key, multipart_id, size_bytes, etag, modified_at, now(), 1, $1, 'SEEN', now(), now()"

@@ -113,7 +113,7 @@ async def go_on(
     added = [(figures or {}).get(name, 0) for name in FIGURES]
     sums = ", ".join(f"{name} = {name} + ${number}" for number, name in enumerate(FIGURES, 7))
     done = await database.execute(
-        "UPDATE reaper_scans s SET step = $3, cursor = $4, cursor_id = $5, held_until = now() + $6,"
+        "UPDATE reaper_scans s SET step = $3::text, cursor = $4, cursor_id = $5, held_until = now() + $6,"
         f" finished_at = CASE WHEN $3::text = 'DONE' THEN now() END, {sums}"
         f" WHERE id = $1 AND held_by = $2 AND finished_at IS NULL AND {_MARK}",
         *(held.id, held.held_by, step.value, cursor, cursor_id, _HELD, *added),

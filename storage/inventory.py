@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from models.errors import StorageUnavailable
 from storage.client import Storage, _translated
 
+KEYS_PER_PAGE = 1_000
 _MIB = 1024**2
 # S3 copies up to 5 GiB at once, but answers when it is done: a request must not take longer than we wait for one.
 _COPIED_AT_ONCE = 256 * _MIB
@@ -48,9 +49,9 @@ class Page:
 
 
 async def objects(storage: Storage, bucket: str, after: str = "") -> Page:
-    """Up to a thousand. ``after`` is the last key of the page before, which is good at any time."""
+    """A page of them. ``after`` is the last key of the page before, which is good at any time."""
     with _asked():
-        answer = await storage.client.list_objects_v2(Bucket=bucket, StartAfter=unquote(after))
+        answer = await storage.client.list_objects_v2(Bucket=bucket, StartAfter=unquote(after), MaxKeys=KEYS_PER_PAGE)
     entries = [
         Entry(one["Key"], one["Size"], one["ETag"].strip('"'), one["LastModified"].replace(microsecond=0))
         for one in answer.get("Contents", [])
@@ -59,13 +60,13 @@ async def objects(storage: Storage, bucket: str, after: str = "") -> Page:
 
 
 async def multiparts(storage: Storage, bucket: str, after: str = "", prefix: str = "") -> Page:
-    """Unfinished uploads in parts, up to a thousand, of keys that begin with the prefix."""
+    """A page of the unfinished uploads in parts of keys that begin with the prefix."""
     # As they were given: SeaweedFS has no marker of the key, and gives one another meaning.
     names = ("KeyMarker", "UploadIdMarker")
     markers: dict[str, Any] = {name: unquote(one) for name, one in zip(names, after.split(" "), strict=False) if one}
     with _asked():
         answer = await storage.client.list_multipart_uploads(
-            Bucket=bucket, Prefix=prefix, EncodingType="url", **markers
+            Bucket=bucket, Prefix=prefix, EncodingType="url", MaxUploads=KEYS_PER_PAGE, **markers
         )
     entries = [
         Entry(_decoded(one["Key"]), 0, "", one["Initiated"].replace(microsecond=0), one["UploadId"])
