@@ -66,7 +66,8 @@ async def _reap(
 ) -> tuple[dict[str, Any], list[str]]:
     """The report afterwards, and what could not be done."""
     complaints: list[str] = []
-    await database.migrate(str(settings.database_url))
+    if await database.is_empty(str(settings.database_url)):
+        await database.migrate(str(settings.database_url))
     async with (
         database.connected(database_config(settings)),
         connected(storage_config(settings, credentials)) as storage,
