@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner, Result
 
-from models import Tenant, database, orphans, scans
+from models import Tenant, User, database, files, orphans, scans, writes
 from storage.client import Config, Storage, connected
 from storage.keys import new_key
 from tests.conftest import new_database
@@ -102,9 +102,26 @@ def test_from_the_first_report_to_quarantine_and_back(place: Place, monkeypatch:
     assert place.json("--report")["orphans"][0]["state"] == "RESTORED"
 
 
-def test_without_a_scan_there_is_nothing_to_report_and_after_one_that_all_is_well(place: Place) -> None:
+def test_from_no_scan_over_one_where_all_is_well_to_a_file_that_has_lost_its_bytes(place: Place) -> None:
     assert place.json("--report") == {"buckets": [], "tenants": [], "orphans": [], "lost": []}
     assert "Every key of ours has a row, and every complete file its bytes." in place.run().stdout
+    key = new_key("acme", uuid4())
+
+    async def lose(storage: Storage) -> None:
+        tenant = await Tenant.get(slug="acme")
+        user = await User.create(tenant=tenant, name="ada")
+        file = files.NewFile("a.txt", "text/plain", 5, None, storage.buckets[0], key, timedelta(hours=1))
+        new = writes.NewObject("o", "[]", file=file)
+        await writes.create_batch(tenant.id, user.id, "b", [new])
+        [upload] = await database.fetch("SELECT id FROM uploads")
+        await files.settle(tenant.id, [upload["id"]])
+
+    place.inside(lose)
+    shown = place.run().stdout
+    for what in ("complete files without their bytes", key, "b / o"):
+        assert what in shown
+    [lost] = place.json("--report")["lost"]
+    assert (lost["key"], lost["size_bytes"], lost["found_bytes"]) == (key, 5, None)
 
 
 def test_what_cannot_be_done_is_said_and_ends_with_1(place: Place) -> None:

@@ -1,6 +1,5 @@
 """A bucket of the reaper's own, for it looks at whatever is in one."""
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -51,8 +50,7 @@ class Bucket:
 
     async def file(self, object_id: str, body: bytes | None = b"hello", size: int = 5) -> str:
         """The key of an object's complete file; with ``body`` None its bytes are not there."""
-        made = await self.caller.create_batch(f"batch of {object_id}", {object_id: []})
-        del made
+        await self.caller.create_batch(f"batch of {object_id}", {object_id: []})
         [row] = await database.fetch(
             "SELECT id FROM objects WHERE tenant_id = $1 AND object_id = $2", self.caller.tenant.id, object_id
         )
@@ -128,8 +126,3 @@ async def states() -> dict[str, str]:
 async def figures() -> Any:
     [row] = await database.fetch("SELECT * FROM reaper_scans WHERE step = 'DONE' ORDER BY id DESC LIMIT 1")
     return row
-
-
-async def is_cancelled(task: "asyncio.Task[Any]") -> bool:
-    task.cancel()
-    return isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)

@@ -6,6 +6,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from prometheus_client import REGISTRY
 
 from models import database, lost, scans
 from models.errors import StorageUnavailable
@@ -38,7 +39,7 @@ async def test_keys_that_no_row_knows_are_found_on_every_page_and_those_of_other
     for key in ODD:
         await bucket.put(b"12", key)
     elsewhere = await bucket.put(key="00112233aabbccdd/no-tenant-of-ours/0198c0de-0000-7000-8000-000000000001")
-    kept = await bucket.put(key=f"quarantine/{elsewhere}")
+    await bucket.put(key=f"quarantine/{elsewhere}")
     assert await bucket.keys() >= set(ODD) & set(known)  # pages are short
     assert await scan(bucket.storage, bucket.name)
     assert await states() == dict.fromkeys(unknown, "SEEN")
@@ -51,20 +52,21 @@ async def test_keys_that_no_row_knows_are_found_on_every_page_and_those_of_other
     assert (found["quarantine_keys"], found["quarantine_bytes"]) == (1, 5)
     assert await lost.figures() == []
     assert await database.fetch("SELECT FROM reaper_keys") == []
-    del kept
+    of_bucket = {"bucket": bucket.name}
+    assert REGISTRY.get_sample_value("waybill_reaper_orphans", of_bucket) == 5
+    assert REGISTRY.get_sample_value("waybill_reaper_orphan_bytes", of_bucket) == 10
 
 
 @pytest.mark.usefixtures("short_pages")
 async def test_unfinished_uploads_in_parts_are_found_on_every_page(bucket: Bucket) -> None:
     own = [await bucket.begin_parts() for _ in range(3)]
     own.append(await bucket.begin_parts(own[0][0]))  # another of the same key
-    of_a_row = await bucket.begin_parts(await bucket.file("o"))
-    foreign = await bucket.begin_parts("some + thing/ü")
+    await bucket.begin_parts(await bucket.file("o"))
+    await bucket.begin_parts("some + thing/ü")
     assert await scan(bucket.storage, bucket.name)
     found = await database.fetch("SELECT key, multipart_id FROM orphans")
     assert {tuple(row) for row in found} == set(own)
     assert ((await figures())["multiparts"], (await figures())["foreign_multiparts"]) == (6, 1)
-    del of_a_row, foreign
 
 
 async def test_key_of_an_upload_or_a_deletion_in_any_state_is_known(bucket: Bucket) -> None:
@@ -171,7 +173,7 @@ async def test_scan_begins_anew_when_postgres_has_crashed_and_forgotten_the_list
 
 @pytest.mark.usefixtures("short_pages")
 async def test_complete_files_without_their_bytes_are_lost_until_those_are_back(bucket: Bucket) -> None:
-    whole = await bucket.file("whole")
+    await bucket.file("whole")
     missing, cut = await bucket.file("missing", body=None), await bucket.file("cut", b"hell")
     await scan(bucket.storage, bucket.name)
     found = {row["key"]: (row["object_id"], row["found_bytes"]) for row in await lost.listed(10)}
@@ -179,10 +181,11 @@ async def test_complete_files_without_their_bytes_are_lost_until_those_are_back(
     [of_tenant] = await lost.figures()
     assert (of_tenant["tenant"], of_tenant["count"], of_tenant["bytes"]) == (bucket.caller.tenant.slug, 2, 10)
     assert set(await bucket.caller.object_ids({"fileState": "COMPLETE"})) == {"whole", "missing", "cut"}  # as before
+    assert REGISTRY.get_sample_value("waybill_reaper_lost_files", {"bucket": bucket.name}) == 2
     await bucket.put(b"hello", missing)
     await scan(bucket.storage, bucket.name)
     assert [row["key"] for row in await lost.listed(10)] == [cut]
-    del whole
+    assert REGISTRY.get_sample_value("waybill_reaper_lost_files", {"bucket": bucket.name}) == 1
 
 
 async def test_file_that_came_while_the_bucket_was_listed_is_not_lost(bucket: Bucket) -> None:
