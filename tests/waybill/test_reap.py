@@ -29,7 +29,10 @@ class Place:
 
     def run(self, *arguments: str, **environment: str) -> Result:
         runner = CliRunner(env={**self.environment, "COLUMNS": "200", **environment})
-        return runner.invoke(main, ["reap", *arguments])
+        result = runner.invoke(main, ["reap", *arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
 
     def json(self, *arguments: str) -> Any:
         result = self.run("--json", *arguments)

@@ -162,7 +162,7 @@ _WHAT = {
 
 
 def _figures(of: dict[str, int]) -> tuple[str, str, str]:
-    return f"{of['count']:,}", filesize.decimal(of["bytes"]), f"{of.get('ripe', 0) or '':,}"
+    return _number(of["count"]), _bytes(of["bytes"]), _number(of.get("ripe") or None)
 
 
 def _number(count: int | None) -> str:
