@@ -8,6 +8,7 @@ from models.grants import Grant
 from models.objects import Batch, Object
 from models.operators import Operator
 from models.people import AccessLevel, ApiKey, KeyScope, Role, Tenant, User
+from models.reaper import LostFile, Orphan, OrphanState, Scan, ScanStep
 from models.uploads import Deletion, Upload
 
 __all__ = [
@@ -23,9 +24,14 @@ __all__ = [
     "FileState",
     "Grant",
     "KeyScope",
+    "LostFile",
     "Object",
     "Operator",
+    "Orphan",
+    "OrphanState",
     "Role",
+    "Scan",
+    "ScanStep",
     "Tenant",
     "Upload",
     "User",

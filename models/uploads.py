@@ -82,4 +82,7 @@ class Deletion(Model):
     class Meta:
         table = "deletions"
         table_description = "keys in S3 whose bytes have to go"
-        indexes = (Index(fields=("due_at",), name="deletions_due"),)
+        indexes = (
+            Index(fields=("due_at",), name="deletions_due"),
+            Index(fields=("bucket", "key"), name="deletions_key"),
+        )

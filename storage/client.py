@@ -121,7 +121,7 @@ class Storage:
 
     def __init__(self, client: "S3Client", session: Any, config: Config) -> None:
         self.buckets = config.buckets
-        self._client = client
+        self._client = self.client = client  # for what the rest of this package asks
         self._session = session
         self._url = config.public_endpoint or config.endpoint or client.meta.endpoint_url
         self._region = config.region

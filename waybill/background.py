@@ -1,11 +1,14 @@
 """The background work of a process, with all that the settings say of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 
 from storage.client import Storage
 from storage.events import event_queue
 from waybill.settings import Settings
+from worker import reaper
 from worker.events import consuming
 from worker.queue import working
 
@@ -15,7 +18,18 @@ async def background(settings: Settings, storage: Storage) -> AsyncIterator[None
     """Does it meanwhile."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(working(storage, str(settings.database_url)))
+        if (schedule := reaping(settings)) is not None:
+            stack.callback(asyncio.create_task(reaper.run(storage, schedule)).cancel)
         if url := settings.s3_events_queue_url:
             queue = await stack.enter_async_context(event_queue(url, settings.s3_region))
             await stack.enter_async_context(consuming(storage, queue))
         yield
+
+
+def reaping(settings: Settings) -> reaper.Schedule | None:
+    """None where it is off."""
+    if not settings.reap_hours:
+        return None
+    return reaper.Schedule(
+        timedelta(hours=settings.reap_hours), settings.reap_acts, timedelta(days=settings.quarantine_days)
+    )

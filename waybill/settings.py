@@ -26,6 +26,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _PORTS = ("port", "metrics_port")
+_MAY_BE_ZERO = (*_PORTS, "reap_hours")
 _MOST = dict.fromkeys(_PORTS, 65_535) | {
     "max_objects_per_call": MAX_ROWS_PER_CALL,
     # A row of an index has at most 2,704 bytes, and a character up to 4.
@@ -37,6 +38,8 @@ _MOST = dict.fromkeys(_PORTS, 65_535) | {
     "default_quota_bytes": (1 << 63) - 1,
     "default_quota_objects": (1 << 63) - 1,
     "upload_seconds": 7 * 24 * 3600,
+    "reap_hours": 8_760,
+    "quarantine_days": 3_650,
     # A day: PostgreSQL counts milliseconds in 32 bits, and timers take nothing infinite.
     "request_timeout_seconds": 86_400,
     "statement_timeout_seconds": 86_400,
@@ -118,6 +121,11 @@ class Settings:
     )
     upload_seconds: int = _setting(3_600, "how long a URL for an upload, or for a part of one, works")
     multipart_seconds: int = _setting(86_400, "how long an upload in parts may take")
+    reap_hours: int = _setting(
+        24, "hours from one scan of the buckets for bytes without a row, and rows without bytes, to the next; 0: never"
+    )
+    reap_acts: bool = _setting(False, "the worker moves bytes without a row to quarantine; otherwise it only reports")
+    quarantine_days: int = _setting(30, "how long they stay there before they are deleted")
     default_quota_bytes: int = _setting(
         10**12, "bytes of all files of a tenant that is made without a quota of its own"
     )
@@ -128,7 +136,7 @@ class Settings:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not isinstance(value, bool):
-                least, most = 0 if field.name in _PORTS else 1, _MOST.get(field.name, math.inf)
+                least, most = int(field.name not in _MAY_BE_ZERO), _MOST.get(field.name, math.inf)
                 if not least <= value <= most:
                     raise ValueError(f"WAYBILL_{field.name.upper()} is {value}; it must be from {least} to {most:,}")
         if self.page_size > self.max_page_size:

@@ -6,7 +6,7 @@ from models.migrations._jobs import REVERSE_SQL, SQL
 
 
 class Migration(migrations.Migration):
-    dependencies = [("models", "0010_sealed")]
+    dependencies = [("models", "0011_reaper")]
 
     operations = [
         ops.AddField(

@@ -29,6 +29,9 @@ GENERATED = (
     "canary_keys",
     "canary_alerts",
     "operators",
+    "reaper_scans",
+    "orphans",
+    "lost_files",
 )  # tables whose key the database makes; the others' are models/ids.py's
 
 # What models cannot say (migrations/_pairs.py, _uploads.py, _quotas.py, _idempotency.py).
@@ -65,6 +68,7 @@ UPLOADS_INDEXES = {
     "uploads_past": ("uploads USING btree (ended_at) WHERE (((state)::text = 'EXPIRED'::text) AND (NOT is_current))"),
     "uploads_verifying": "uploads USING btree (read_at) WHERE ((state)::text = 'VERIFYING'::text)",
 }
+REAPER_INDEXES = {"reaper_keys_scan": "reaper_keys USING btree (scan_id, key, multipart_id)"}
 GRANTS_INDEXES = {
     "grants_user": "grants USING btree (user_id, id)",
     "grants_user_objects": "grants USING btree (user_id, object_pk) WHERE (object_pk IS NOT NULL)",
@@ -75,6 +79,7 @@ ANSWERS_INDEXES = {
 UNIQUE_INDEXES = {
     "grants_unique": "grants USING btree (user_id, batch_pk, object_pk) NULLS NOT DISTINCT",
     "uploads_current": "uploads USING btree (object_pk) WHERE is_current",
+    "reaper_scans_running": "reaper_scans USING btree (bucket) WHERE (finished_at IS NULL)",
 }
 PAIRS_INDEXES = {
     "object_pairs_batch": "object_pairs USING btree (batch_pk, key, value, object_pk)",
@@ -98,6 +103,9 @@ OTHER_COLUMNS = {
     ("idempotent_answers", "request_sha256"): ("bytea", True, None, None),
     ("idempotent_answers", "created_at"): ("timestamp with time zone", True, None, None),
     ("idempotent_answers", "answer"): ("bytea", False, None, None),
+    **{("reaper_keys", name): ("bigint", True, None, None) for name in ("scan_id", "size_bytes")},
+    **{("reaper_keys", name): ("text", True, None, None) for name in ("key", "multipart_id", "etag")},
+    ("reaper_keys", "modified_at"): ("timestamp with time zone", True, None, None),
     **{("tenants", name): ("bigint", True, "0", None) for name in ("used_bytes", "reserved_bytes", "used_objects")},
     **{
         ("usage_changes", name): ("bigint", True, None, None)
@@ -239,7 +247,7 @@ async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None
 
 
 async def test_tables_have_the_indexes_that_the_models_mean() -> None:
-    expected = PAIRS_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES | ANSWERS_INDEXES
+    expected = PAIRS_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES | ANSWERS_INDEXES | REAPER_INDEXES
     for model in MODELS:
         for index in model._meta.indexes:
             assert isinstance(index, Index)

@@ -26,6 +26,15 @@ DELETION = (
 CANARY = "INSERT INTO canary_keys (id, public_id, note, created_at) VALUES"
 ALERT = "INSERT INTO canary_alerts (id, canary_id, seen_at, address, agent, path) VALUES"
 OPERATOR = "INSERT INTO operators (id, name, public_id, secret_sha256, created_at) VALUES"
+SCAN = (
+    "INSERT INTO reaper_scans (id, bucket, started_at, finished_at, held_by, held_until, step, cursor, cursor_id, keys,"
+    " bytes, multiparts, foreign_keys, foreign_bytes, foreign_multiparts, quarantine_keys, quarantine_bytes) VALUES"
+)
+ORPHAN = (
+    "INSERT INTO orphans (id, bucket, key, multipart_id, size_bytes, etag, modified_at, first_seen_at, sightings,"
+    " scan_id, state, state_at, due_at) VALUES"
+)
+LOST = "INSERT INTO lost_files (id, bucket, key, upload_pk, size_bytes, first_seen_at, scan_id) VALUES"
 ENTRY = "INSERT INTO audit_log (id, at, action) VALUES"
 CHANGE = (
     "INSERT INTO usage_changes (tenant_id, id, objects, used_bytes, reserved_bytes, kept_bytes)"
@@ -48,6 +57,9 @@ ROWS = [
     f"{OPERATOR} (1, 'op', 'public', sha256(''), now())",
     f"{ALERT} (1, 1, now(), '', '', '')",
     f"{ENTRY} (1, now(), 'READ_URL')",
+    f"{SCAN} (1, 'bucket', now(), NULL, '', now(), 'KEYS', '', '', 0, 0, 0, 0, 0, 0, 0, 0)",
+    f"{ORPHAN} (1, 'bucket', 'key', '', 0, '', now(), now(), 1, 1, 'SEEN', now(), now())",
+    f"{LOST} (1, 'bucket', 'key', 5000, 0, now(), 1)",
 ]
 REFUSED = [
     ("tenants_pkey", f"{TENANT} (1, 'three', 'NONE', now())"),
@@ -123,6 +135,15 @@ REFUSED = [
     ("canary_alerts_pkey", f"{ALERT} (1, 1, now(), '', '', '')"),
     ("canary_alerts_canary_id_fkey", f"{ALERT} (2, 2, now(), '', '', '')"),
     ("canary_alerts_canary_id_fkey", "DELETE FROM canary_keys"),
+    ("reaper_scans_pkey", f"{SCAN} (1, 'other', now(), NULL, '', now(), 'KEYS', '', '', 0, 0, 0, 0, 0, 0, 0, 0)"),
+    ("reaper_scans_running", f"{SCAN} (2, 'bucket', now(), NULL, '', now(), 'KEYS', '', '', 0, 0, 0, 0, 0, 0, 0, 0)"),
+    ("reaper_scans_step_known", "UPDATE reaper_scans SET step = 'LUNCH'"),
+    ("reaper_scans_finished_at_known", "UPDATE reaper_scans SET step = 'DONE'"),
+    ("orphans_pkey", f"{ORPHAN} (1, 'bucket', 'other', '', 0, '', now(), now(), 1, 1, 'SEEN', now(), now())"),
+    ("orphans_key_unique", f"{ORPHAN} (2, 'bucket', 'key', '', 0, '', now(), now(), 1, 1, 'SEEN', now(), now())"),
+    ("orphans_state_known", "UPDATE orphans SET state = 'LOST'"),
+    ("lost_files_pkey", f"{LOST} (1, 'bucket', 'other', 5000, 0, now(), 1)"),
+    ("lost_files_key_unique", f"{LOST} (2, 'bucket', 'key', 5000, 0, now(), 1)"),
     ("operators_pkey", f"{OPERATOR} (1, 'other', 'other', sha256(''), now())"),
     ("operators_name_unique", f"{OPERATOR} (2, 'op', 'other', sha256(''), now())"),
     ("operators_public_id_unique", f"{OPERATOR} (2, 'other', 'public', sha256(''), now())"),

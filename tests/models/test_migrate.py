@@ -26,6 +26,7 @@ ALL = [
     "0008_idempotency",
     "0009_multipart",
     "0010_sealed",
+    "0011_reaper",
     "0012_jobs",
 ]
 NOTES = {"tortoise_migrations", "tortoise_migrations_id_seq", "tortoise_migrations_pkey", "uid_tortoise_mi_app_3803a5"}

@@ -2,7 +2,7 @@ import re
 from collections import Counter
 from uuid import UUID, uuid4
 
-from storage.keys import bucket_of, new_key
+from storage.keys import bucket_of, is_ours, new_key
 
 UPLOAD = UUID("0198c0de-0000-7000-8000-000000000001")
 BUCKETS = ["one", "two", "three"]
@@ -28,3 +28,10 @@ def test_bucket_is_a_function_of_the_key() -> None:
     assert {bucket_of(key, BUCKETS) for _ in range(10)} == {bucket_of(key, BUCKETS)}
     assert bucket_of("000000000000000a/acme/x", BUCKETS) == "two"
     assert bucket_of(key, ["only"]) == "only"
+
+
+def test_keys_of_ours_are_told_from_those_of_others() -> None:
+    key = new_key("acme-2", UPLOAD)
+    assert is_ours(key)
+    others = [f"quarantine/{key}", f"/{key}", f"{key}/", f"{key}\n", key.upper(), key[1:], key.replace("acme-2", "")]
+    assert [other for other in [*others, "", "a.png", key.replace("acme-2", "a/b")] if is_ours(other)] == []

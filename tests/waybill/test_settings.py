@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import asyncpg
 import httpx
 import pytest
 
 from tests.conftest import Caller, served
+from waybill.background import reaping
 from waybill.settings import Settings
+from worker.reaper import Schedule
 
 ORIGIN = "https://app.example"
 
@@ -125,6 +128,10 @@ def test_only_the_origins_of_the_setting_may_call(narrow: str, service_url: str,
         ("METRICS_PORT", "-1"),
         ("METRICS_PORT", "65536"),
         ("PAGE_SIZE", "0"),
+        ("REAP_HOURS", "-1"),
+        ("REAP_HOURS", "8761"),
+        ("REAP_ACTS", "sometimes"),
+        ("QUARANTINE_DAYS", "0"),
         ("PAGE_SIZE", "101"),
         ("PAGE_SIZE", "ten"),
         ("MAX_KEY_CHARACTERS", "257"),
@@ -167,6 +174,14 @@ def test_only_the_origins_of_the_setting_may_call(narrow: str, service_url: str,
 def test_value_that_cannot_be_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"WAYBILL_{name}"):
         Settings.read({f"WAYBILL_{name}": value})
+
+
+def test_reaper_works_as_often_as_far_and_as_slowly_as_it_is_set() -> None:
+    given = {"WAYBILL_REAP_HOURS": "6", "WAYBILL_REAP_ACTS": "true", "WAYBILL_QUARANTINE_DAYS": "7"}
+    schedule = Schedule(every=timedelta(hours=6), acts=True, window=timedelta(days=7))
+    assert reaping(Settings.read(given)) == schedule
+    assert reaping(Settings.read({})) == Schedule(timedelta(days=1), acts=False, window=timedelta(days=30))
+    assert reaping(Settings.read(given | {"WAYBILL_REAP_HOURS": "0"})) is None
 
 
 def test_secret_does_not_print() -> None:

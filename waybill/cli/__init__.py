@@ -10,6 +10,7 @@ COMMANDS = {
     "dev": "waybill.cli.service",
     "serve": "waybill.cli.service",
     "worker": "waybill.cli.worker",
+    "reap": "waybill.cli.reap",
     "migrate": "waybill.cli.service",
     "schema": "waybill.cli.service",
     "operator": "waybill.cli.operators",

@@ -5,20 +5,18 @@ What it works with is imported when it starts, as in waybill/cli/service.py.
 
 import asyncio
 import contextlib
-import dataclasses
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from starlette.datastructures import Secret
 
 from models import database
 from models.errors import WaybillError
 from storage.signing import Credentials
 from waybill.cli.data_dir import data_dir_option
-from waybill.cli.database import chosen_database, read_settings
+from waybill.cli.database import chosen_service
 from waybill.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,17 +31,9 @@ def worker(data_dir: Path, *, drain: bool) -> None:
 
     As many of it as you like share the work. `waybill dev` does it by itself.
     """
-    from waybill import logs, metrics, seaweedfs  # noqa: PLC0415
-    from waybill.dev import with_files  # noqa: PLC0415
+    from waybill import logs, metrics  # noqa: PLC0415
 
-    settings, credentials = read_settings(), None
-    with chosen_database(data_dir) as url, contextlib.ExitStack() as stack:
-        if not settings.s3_buckets:
-            if str(settings.database_url):
-                raise click.ClickException("WAYBILL_S3_BUCKETS is not set: there is nothing to work on")
-            server = stack.enter_context(seaweedfs.Server(data_dir))
-            settings, credentials = with_files(settings, server), server.credentials
-        settings = dataclasses.replace(settings, database_url=Secret(url))
+    with chosen_service(data_dir) as (settings, credentials), contextlib.ExitStack() as stack:
         logs.configure(settings.log_level)
         try:
             stack.enter_context(metrics.served(settings))
