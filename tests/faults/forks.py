@@ -166,6 +166,8 @@ def _run(order: dict[str, Any]) -> int:
 
 def _import_everything() -> None:
     """What every process would do for itself at its start; no thread and no event loop is left of it."""
+    from botocore.loaders import JSONFileLoader, Loader
+
     from storage.client import Config, connected
     from storage.signing import Credentials
     from tests.faults import hooks, mutants
@@ -176,6 +178,8 @@ def _import_everything() -> None:
     assert main
     assert service
     assert worker
+    JSONFileLoader.load_file = _once(JSONFileLoader.load_file)
+    Loader.list_available_services = _once(Loader.list_available_services)
 
     async def warm() -> None:
         config = Config(["none"], "us-east-1", "http://127.0.0.1:1", path_style=True, credentials=Credentials("a", "b"))
@@ -185,6 +189,19 @@ def _import_everything() -> None:
     asyncio.run(warm())
     gc.collect()
     gc.freeze()
+
+
+def _once(method: Any) -> Any:
+    """Of the SDK's files, which take most of the time that a client takes to be made."""
+    known: dict[str, Any] = {}
+
+    def read(self: Any, *args: Any, **options: Any) -> Any:
+        asked = repr((args, options))
+        if asked not in known:
+            known[asked] = method(self, *args, **options)
+        return known[asked]
+
+    return read
 
 
 def serve() -> None:

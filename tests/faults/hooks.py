@@ -27,7 +27,7 @@ from worker import work
 _SERVICE = ("models", "storage", "access", "graph", "worker", "waybill")
 _BELOW = ("models.database", "models.asyncpg_client", "models.trace", "models.faults", "models.quotas")
 _NEAREST = 2
-_WRITES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|MERGE|TRUNCATE|nextval)\b")
+_WRITES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|MERGE|TRUNCATE)\b")
 _BROKEN = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>a fault was planned</Message></Error>"
 
 
@@ -78,7 +78,7 @@ def install(plan: Plan, log: int, *, keeps_checksums: bool) -> None:
     _install_s3(boundaries, keeps_checksums=keeps_checksums)
     # What would only be waited for.
     ExponentialBackoff.delay_amount = lambda *_: 0.01
-    work._PAUSE_SECONDS = 0.05
+    work._PAUSE_SECONDS = 0.2
 
 
 def _install_commits(boundaries: Boundaries) -> None:

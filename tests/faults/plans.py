@@ -42,17 +42,17 @@ CLEAN = Plan()
 
 # Of each sort, how many boundaries a process of the role passes while nothing breaks, roughly.
 _USUAL: dict[str, dict[Sort, int]] = {
-    "serve": {"commit": 70, "write": 50, "s3": 30},
-    "worker": {"commit": 24, "write": 20, "s3": 8},
-    "drain": {"commit": 8, "write": 6, "s3": 3},
+    "serve": {"commit": 70, "s3": 30},
+    "worker": {"commit": 20, "write": 24, "s3": 6},
+    "drain": {"commit": 8, "write": 8, "s3": 4},
 }
-_MOST_KILLS = {"serve": 2, "worker": 3, "drain": 1}
+_MOST_KILLS = {"serve": 3, "worker": 3, "drain": 3}
 
 
 def plans(seed: int, role: str) -> Iterator[Plan]:
     """One for each start of the role, endlessly: after some that break, all that follow are clean."""
     rng = random.Random(f"{seed} {role}")
-    for _ in range(rng.randint(0 if role == "serve" else 1, _MOST_KILLS[role])):
+    for _ in range(rng.randint(0, _MOST_KILLS[role])):
         yield Plan((_fault(rng, role, "kill"), *_errors(rng, role)))
     yield Plan(tuple(_errors(rng, role)))
     while True:
@@ -65,6 +65,6 @@ def _errors(rng: random.Random, role: str) -> Iterator[Fault]:
 
 
 def _fault(rng: random.Random, role: str, action: Action) -> Fault:
-    sort: Sort = "s3" if action == "status" else rng.choice(("commit", "commit", "write", "s3", "s3"))
+    sort: Sort = "s3" if action == "status" else rng.choice(list(_USUAL[role]))
     number = 1 + int(_USUAL[role][sort] * rng.random() ** 1.5)
     return Fault(sort, number, action, times=rng.choice((1, 1, 4)) if sort == "s3" and action != "kill" else 1)

@@ -142,7 +142,7 @@ async def run(world: World, seed: int, directory: Path, bucket: str, *, clean: b
     ledger = Ledger()
     name = f"faults_{secrets.token_hex(6)}"
     server = await asyncpg.connect(world.database_url)
-    await server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{world.template}" STRATEGY FILE_COPY')
+    await server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{world.template}"')
     url = world.database_url.replace("/postgres?", f"/{name}?")
     of_roles = {role: itertools.repeat(CLEAN) if clean else plans(seed, role) for role in ("serve", "worker", "drain")}
     one = _Run(world, seed, of_roles, directory, bucket, url)
