@@ -1,11 +1,11 @@
-"""`make faults`: many runs, each with its own seed; says which boundaries were broken, and stops at a violation."""
+"""`make faults`: many runs, each with its own seed, until one finds a violation."""
 
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import os
 import random
-import shutil
 import sys
 import tempfile
 import time
@@ -31,11 +31,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the first run; the others count up from it")
     parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--jobs", type=int, default=3, help="runs at once")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no run begins")
     parser.add_argument("--random", action="store_true", help="and a last run whose seed is drawn")
-    parser.add_argument("--mutant", choices=sorted(MUTANTS), default="", help="a fault of ours, which is to be found")
-    parser.add_argument("--keep", type=Path, help="a directory for the reports of violations")
+    parser.add_argument(
+        "--prove", nargs="*", default=[], metavar="MUTANT", help=f"find faults of ours: all, or {', '.join(MUTANTS)}"
+    )
     return parser.parse_args()
 
 
@@ -51,8 +52,9 @@ def _servers() -> Iterator[tuple[str, Config]]:
             url = stack.enter_context(postgres.running(directory, durable=False))
             asyncio.run(database.migrate(url))
         server = stack.enter_context(seaweedfs.Server(directory, buckets=["waybill-one", "waybill-two"]))
-        yield url, Config(
-            ["waybill-one"], seaweedfs.REGION, server.url, path_style=True, credentials=server.credentials
+        yield (
+            url,
+            Config(["waybill-one"], seaweedfs.REGION, server.url, path_style=True, credentials=server.credentials),
         )
 
 
@@ -83,76 +85,86 @@ async def _buckets(config: Config, count: int) -> AsyncIterator[asyncio.Queue[st
 
 
 class Series:
-    def __init__(self, world: World, buckets: asyncio.Queue[str], arguments: argparse.Namespace) -> None:
+    """Runs one after another, several at once, until one finds a violation."""
+
+    def __init__(self, world: World, buckets: asyncio.Queue[str], given: argparse.Namespace) -> None:
         self._world = world
         self._buckets = buckets
-        self._arguments = arguments
+        self._given = given
         self._began = time.monotonic()
+        self._known: set[str] = set()  # boundaries that are passed while nothing breaks
         self._passed: Counter[str] = Counter()
-        self._broken: Counter[str] = Counter()
-        self.done = 0
+        self._broken: Counter[tuple[str, str]] = Counter()
+        self._done = 0
         self.failed: Outcome | None = None
 
     async def all(self) -> None:
-        given = self._arguments
-        self._note(await self._one(given.seed, clean=True), "clean")
-        known = set(self._passed)
+        given = self._given
+        await self._one(given.seed, "clean")
+        self._known = set(self._passed)
         seeds = iter(range(given.seed, given.seed + given.runs))
         await asyncio.gather(*(self._some(seeds) for _ in range(given.jobs)))
-        if given.random and self.failed is None:
-            self._note(await self._one(random.SystemRandom().randrange(10**6, 10**9)), "drawn")
-        self._summary(known)
+        if given.random and not self.failed:
+            await self._one(random.SystemRandom().randrange(10**6, 10**9), "drawn")
 
     async def _some(self, seeds: Iterator[int]) -> None:
-        for seed in seeds:
-            if self.failed or time.monotonic() - self._began > self._arguments.seconds:
+        while not self.failed and time.monotonic() - self._began < self._given.seconds:
+            seed = next(seeds, None)
+            if seed is None:
                 return
-            self._note(await self._one(seed), "")
+            await self._one(seed)
 
-    async def _one(self, seed: int, *, clean: bool = False) -> Outcome:
+    async def _one(self, seed: int, what: str = "") -> None:
         bucket = await self._buckets.get()
-        directory = Path(tempfile.mkdtemp(prefix="waybill-faults-"))
-        try:
-            return await run(self._world, seed, directory, bucket, clean=clean)
-        finally:
-            shutil.rmtree(directory)
-            self._buckets.put_nowait(bucket)
-
-    def _note(self, outcome: Outcome, what: str) -> None:
-        self.done += 1
+        with tempfile.TemporaryDirectory(prefix="waybill-faults-") as directory:
+            outcome = await run(self._world, seed, Path(directory), bucket, clean=what == "clean")
+        self._buckets.put_nowait(bucket)
+        self._done += 1
         self._passed += outcome.passed
         self._broken += outcome.broken
-        faults = sum(outcome.broken.values())
-        result = f"{len(outcome.violations)} VIOLATIONS" if outcome.violations else "ok"
-        rate = (time.monotonic() - self._began) / self.done
-        _say(f"{self.done:5} seed {outcome.seed} {what} {faults} faults {outcome.seconds:.1f} s {result} ({rate:.2f})")
-        if outcome.violations and self.failed is None:
+        if outcome.violations and not self.failed:
             self.failed = outcome
-            _say(outcome.report)
-            mutant = f" --mutant {self._world.mutant}" if self._world.mutant else ""
-            _say(f"\nagain: python -m tests.faults --seed {outcome.seed} --runs 1{mutant}")
+        said = f"{len(outcome.violations)} violations" if outcome.violations else "ok"
+        of = f"{what} {self._world.mutant}".strip()
+        _say(
+            f"{self._done:5}  seed {seed}  {sum(outcome.broken.values())} faults  {outcome.seconds:.1f} s"
+            f"  {sum(outcome.passed.values())} boundaries  {said}  {of}"
+        )
 
-    def _summary(self, known: set[str]) -> None:
-        kinds = Counter(line.split("\t")[0] for line in self._broken.elements())
-        _say(f"\n{self.done} runs, {sum(self._passed.values())} boundaries, {sum(kinds.values())} of them broken:")
+    def report(self) -> int:
+        """The exit code."""
+        seconds, broken = time.monotonic() - self._began, Counter(name for name, _ in self._broken.elements())
+        _say(f"\n{self._done} runs in {seconds:.0f} s; boundaries passed, and those where something was broken:")
         for name in sorted(self._passed):
-            actions = {key.split("\t")[1]: n for key, n in self._broken.items() if key.split("\t")[0] == name}
-            _say(f"{self._passed[name]:8} {kinds[name]:5}  {name}  {actions or ''}")
-        self.never = sorted(known - kinds.keys())
+            how = ", ".join(f"{count} {action}" for (at, action), count in sorted(self._broken.items()) if at == name)
+            _say(f"{self._passed[name]:8} {broken[name]:6}  {name}  {how}".rstrip())
+        if self.failed:
+            _say(f"\n{self.failed.report}\n\nTo repeat it: make faults RUNS=1 SEED={self.failed.seed}")
+            return 1
+        never = sorted(self._known - broken.keys())
+        if never and self._done >= _ENOUGH:
+            _say("\nNever broken, although a clean run passes them:\n" + "\n".join(never))
+            return 1
+        return 0
 
 
-async def _main(url: str, config: Config, arguments: argparse.Namespace) -> int:
+async def _main(url: str, config: Config, given: argparse.Namespace) -> int:
     template, key = await _template(url)
-    async with Forks() as forks, _buckets(config, arguments.jobs) as buckets:
+    async with Forks() as forks, _buckets(config, given.jobs) as buckets:
         own = url.replace(f"/{TEMPLATE}?", "/postgres?")
-        series = Series(World(own, template, key, config, forks, arguments.mutant), buckets, arguments)
+        world = World(own, template, key, config, forks)
+        for mutant in MUTANTS if given.prove == ["all"] else given.prove:
+            series = Series(dataclasses.replace(world, mutant=mutant), buckets, given)
+            await series.all()
+            if series.failed is None:
+                _say(f"{mutant}: not found")
+                return 1
+            _say(f"{mutant}: found by seed {series.failed.seed}: {series.failed.violations[0]}")
+        if given.prove and not given.random:
+            return 0
+        series = Series(world, buckets, given)
         await series.all()
-    if series.failed is not None:
-        return 1
-    if series.never and series.done >= _ENOUGH:
-        _say("\nnever broken, although a clean run passes them:\n" + "\n".join(series.never))
-        return 1
-    return 0
+        return series.report()
 
 
 def _say(text: str) -> None:

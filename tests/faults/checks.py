@@ -31,6 +31,12 @@ async def look(database: asyncpg.Connection, storage: Storage, bucket: str) -> F
     stored = {}
     for key in await keys_of(storage, bucket):
         stored[key] = b"".join([piece async for piece in storage.read(bucket, key)])
+    [usage] = await database.fetch(
+        "SELECT t.used_objects + coalesce(sum(c.objects), 0) AS objects,"
+        " t.used_bytes + coalesce(sum(c.used_bytes), 0) AS used,"
+        " t.reserved_bytes + coalesce(sum(c.reserved_bytes + c.kept_bytes), 0) AS reserved"
+        " FROM tenants t LEFT JOIN usage_changes c ON c.tenant_id = t.id GROUP BY t.id"
+    )
     return Found(
         batches={row["batch_id"] for row in await database.fetch("SELECT batch_id FROM batches")},
         objects={row["object_id"]: orjson.loads(row["data"]) for row in objects},
@@ -39,12 +45,7 @@ async def look(database: asyncpg.Connection, storage: Storage, bucket: str) -> F
             " JOIN objects o ON o.id = u.object_pk ORDER BY u.id"
         ),
         deletions=await database.fetch("SELECT key, reserved_bytes FROM deletions"),
-        usage=await database.fetchrow(
-            "SELECT t.used_objects + coalesce(sum(c.objects), 0) AS objects,"
-            " t.used_bytes + coalesce(sum(c.used_bytes), 0) AS used,"
-            " t.reserved_bytes + coalesce(sum(c.reserved_bytes + c.kept_bytes), 0) AS reserved"
-            " FROM tenants t LEFT JOIN usage_changes c ON c.tenant_id = t.id GROUP BY t.id"
-        ),
+        usage=usage,
         stored=stored,
         unfinished=await unfinished_of(storage, bucket),
     )
@@ -120,8 +121,8 @@ def _answers_are_kept(found: Found, ledger: Ledger) -> Iterator[str]:
             yield f"(4) {thing.id} is gone, and its creation was answered"
         if exists(thing) and not thing.may_exist:
             yield f"(4) {thing.id} is there, and its deletion was answered or its creation refused"
-    for thing in sorted((found.batches | found.objects.keys()) - {thing.id for thing in things}):
-        yield f"(4) {thing} is there, and nobody asked for it"
+    for id_ in sorted((found.batches | found.objects.keys()) - {thing.id for thing in things}):
+        yield f"(4) {id_} is there, and nobody asked for it"
     for call, together in ledger.together:
         alone = [one for one in together if all(other is call for other in one.deletions)]
         if call.perhaps and len({exists(one) for one in alone}) > 1:

@@ -64,8 +64,15 @@ class Forks:
         assert self._server.stdin is not None
         number = next(self._numbers)
         self._starting[number] = asyncio.get_running_loop().create_future()
-        order = {"arguments": arguments, "environment": dict(environment), "plan": plan.to_json(), "log": str(log)}
-        order |= {"number": number, "boundaries": str(boundaries), **other}
+        order = {
+            "number": number,
+            "arguments": arguments,
+            "environment": dict(environment),
+            "plan": plan.to_json(),
+            "log": str(log),
+            "boundaries": str(boundaries),
+            **other,
+        }
         self._server.stdin.write(json.dumps(order).encode() + b"\n")
         return await self._starting[number]
 
@@ -178,8 +185,8 @@ def _import_everything() -> None:
     assert main
     assert service
     assert worker
-    JSONFileLoader.load_file = _once(JSONFileLoader.load_file)
-    Loader.list_available_services = _once(Loader.list_available_services)
+    for kind, name in ((JSONFileLoader, "load_file"), (Loader, "list_available_services")):
+        setattr(kind, name, _once(getattr(kind, name)))
 
     async def warm() -> None:
         config = Config(["none"], "us-east-1", "http://127.0.0.1:1", path_style=True, credentials=Credentials("a", "b"))

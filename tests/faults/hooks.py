@@ -77,7 +77,7 @@ def install(plan: Plan, log: int, *, keeps_checksums: bool) -> None:
     _install_commits(boundaries)
     _install_s3(boundaries, keeps_checksums=keeps_checksums)
     # What would only be waited for.
-    ExponentialBackoff.delay_amount = lambda *_: 0.01
+    ExponentialBackoff.delay_amount = lambda *_: 0.01  # type: ignore[method-assign]
     work._PAUSE_SECONDS = 0.2
 
 
@@ -109,8 +109,8 @@ def _install_commits(boundaries: Boundaries) -> None:
 
         return send
 
-    Protocol.query = wrapped(Protocol.query, str)
-    Protocol.copy_in = wrapped(Protocol.copy_in, lambda _: "INSERT INTO")
+    for name, text_of in (("query", str), ("copy_in", lambda _: "INSERT INTO")):
+        setattr(Protocol, name, wrapped(getattr(Protocol, name), text_of))
     for name in ("bind_execute", "bind_execute_many"):
         setattr(Protocol, name, _named(wrapped(getattr(Protocol, name), lambda state: state.query)))
 

@@ -17,8 +17,8 @@ def complete_without_proof() -> None:
     async def believe(_: Storage, claims: Sequence[Any], **__: object) -> list[Verdict]:
         return [Verdict.RIGHT for _ in claims]
 
-    graph.context.prove = believe  # type: ignore[attr-defined]
-    worker.verification.prove = believe  # type: ignore[attr-defined]
+    graph.context.prove = believe  # type: ignore[attr-defined, assignment]
+    worker.verification.prove = believe  # type: ignore[attr-defined, assignment]
 
 
 def bytes_before_commit() -> None:
@@ -40,7 +40,7 @@ def bytes_before_commit() -> None:
             await storages[0].delete_many(row["bucket"], [row["key"]])
         await original(scope, object_ids)
 
-    Storage.__init__ = noting  # type: ignore[method-assign]
+    Storage.__init__ = noting  # type: ignore[method-assign, assignment]
     writes.delete_objects = delete
 
 
@@ -88,7 +88,7 @@ def two_commits_for_one_call() -> None:
         await outer.aclose()
         return await writes.create_objects(tenant_id, user_id, made.batch, objects, seen)
 
-    writes.create_batch = create
+    writes.create_batch = create  # type: ignore[assignment]
 
 
 def answer_before_commit() -> None:

@@ -43,10 +43,14 @@ async def _create(client: Client, what: str, query: str, batch: Batch, things: l
     """Asked again until it is answered: it says ALREADY_EXISTS where it was done the first time."""
     objects = [thing for thing in things if isinstance(thing, Object)]
     bodies = {one.id: _new_body(client) for one in objects if client.rng.random() < 0.7}
-    given = [{"objectId": one.id, "data": [{"key": "first", "value": one.first}]} for one in objects]
-    for one in given:
-        if one["objectId"] in bodies:
-            one["file"] = _file(*bodies[str(one["objectId"])])
+    given: list[dict[str, Any]] = [
+        {
+            "objectId": one.id,
+            "data": [{"key": "first", "value": one.first}],
+            "file": _file(*bodies[one.id]) if one.id in bodies else None,
+        }
+        for one in objects
+    ]
     before: list[Call] = []
     for _ in range(client.rng.choice((1, 3))):
         call = client.ledger.call(client.number, f"{what} {batch.id} {[one.id for one in objects]}")

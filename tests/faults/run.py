@@ -50,7 +50,7 @@ class World:
     key: str
     storage: Config
     forks: Forks
-    mutant: str = ""
+    mutant: str = ""  # a fault of ours, which the processes have
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Outcome:
     seconds: float
     violations: list[str]
     passed: Counter[str]  # boundaries by their names
-    broken: Counter[str]  # those where something was broken, with what
+    broken: Counter[tuple[str, str]]  # those where something was broken, and how
     report: str = field(repr=False)
 
 
@@ -220,16 +220,16 @@ async def _empty(storage: Storage, bucket: str) -> None:
 _LINE = re.compile(r"\d+\t(?P<sort>\w+) \d+\t(?P<action>\S+)\t(?P<name>.*)")
 
 
-def _boundaries(directory: Path) -> tuple[Counter[str], Counter[str]]:
+def _boundaries(directory: Path) -> tuple[Counter[str], Counter[tuple[str, str]]]:
     passed: Counter[str] = Counter()
-    broken: Counter[str] = Counter()
+    broken: Counter[tuple[str, str]] = Counter()
     for file in directory.glob("*.boundaries"):
         for line in file.read_text().splitlines():
             match = _LINE.fullmatch(line)
             assert match, line
             passed[match["name"]] += 1
             if match["action"] != "-":
-                broken[f"{match['name']}\t{match['action']}"] += 1
+                broken[match["name"], match["action"]] += 1
     return passed, broken
 
 
