@@ -148,9 +148,9 @@ class Series:
         return 0
 
 
-async def _main(url: str, config: Config, given: argparse.Namespace) -> int:
+async def _main(forks: Forks, url: str, config: Config, given: argparse.Namespace) -> int:
     template, key = await _template(url)
-    async with Forks() as forks, _buckets(config, given.jobs) as buckets:
+    async with forks, _buckets(config, given.jobs) as buckets:
         own = url.replace(f"/{TEMPLATE}?", "/postgres?")
         world = World(own, template, key, config, forks)
         for mutant in MUTANTS if given.prove == ["all"] else given.prove:
@@ -173,6 +173,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    arguments, forks = _arguments(), Forks()
     with _servers() as (url, config):
-        code = asyncio.run(_main(url, config, _arguments()))
+        code = asyncio.run(_main(forks, url, config, arguments))
     sys.exit(code)

@@ -1,7 +1,7 @@
 """Starts processes of the command line by forking one that has imported everything: 0.1 s instead of 2.
 
-As a program, the server: it reads what to start from standard input, a line of JSON for each, and writes who was
-started and who has ended. It ends with its input, and everybody whom it has started with it.
+It is a server, forked too: it reads what to start from a pipe, a line of JSON for each, and writes to another who was
+started and who has ended. It ends when its pipe does, and everybody whom it has started with it.
 """
 
 import asyncio
@@ -37,12 +37,20 @@ class Process:
 
 
 class Forks:
-    """A context manager around the server."""
+    """A context manager around the server, which is to be made before there are threads, event loops and open files."""
+
+    def __init__(self) -> None:
+        orders, self._orders = os.pipe()
+        self._news, news = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._orders)
+            os.close(self._news)
+            _serve(orders, news)
+        os.close(orders)
+        os.close(news)
 
     async def __aenter__(self) -> "Forks":
-        self._server = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.faults.forks"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
         self._numbers = itertools.count()
         self._starting: dict[int, asyncio.Future[Process]] = {}
         self._running: dict[int, Process] = {}
@@ -52,16 +60,14 @@ class Forks:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        await self._server.wait()
+        os.close(self._orders)
         await self._reading
+        await asyncio.to_thread(os.waitpid, self._pid, 0)
 
     async def start(
         self, *arguments: str, environment: Mapping[str, str], plan: Plan, log: Path, boundaries: Path, **other: object
     ) -> Process:
         """``waybill`` with the arguments; ``log`` gets what it prints, ``boundaries`` what it passes."""
-        assert self._server.stdin is not None
         number = next(self._numbers)
         self._starting[number] = asyncio.get_running_loop().create_future()
         order = {
@@ -73,12 +79,14 @@ class Forks:
             "boundaries": str(boundaries),
             **other,
         }
-        self._server.stdin.write(json.dumps(order).encode() + b"\n")
+        os.write(self._orders, json.dumps(order).encode() + b"\n")
         return await self._starting[number]
 
     async def _read(self) -> None:
-        assert self._server.stdout is not None
-        async for line in self._server.stdout:
+        reader = asyncio.StreamReader()
+        pipe = os.fdopen(self._news, "rb")
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        async for line in reader:
             news = json.loads(line)
             if "pid" in news:
                 self._running[news["pid"]] = process = Process(news["pid"])
@@ -88,7 +96,9 @@ class Forks:
 
 
 class _Server:
-    def __init__(self) -> None:
+    def __init__(self, orders: int, news: int) -> None:
+        self._orders = orders
+        self._news = news
         self._children: set[int] = set()
         self._buffer = b""
 
@@ -99,7 +109,7 @@ class _Server:
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         selector = selectors.DefaultSelector()
-        selector.register(0, selectors.EVENT_READ)
+        selector.register(self._orders, selectors.EVENT_READ)
         selector.register(reader, selectors.EVENT_READ)
         while True:
             for key, _ in selector.select():
@@ -107,17 +117,18 @@ class _Server:
                     os.read(reader, 4096)
                     self._reap()
                 elif not self._take_orders():
-                    return self._end()
+                    self._end()
+                    return
 
     def _take_orders(self) -> bool:
-        data = os.read(0, 1 << 20)
+        data = os.read(self._orders, 1 << 20)
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             order = json.loads(line)
             if (pid := os.fork()) == 0:
                 _become(order)
             self._children.add(pid)
-            _say(number=order["number"], pid=pid)
+            self._say(number=order["number"], pid=pid)
         return bool(data)
 
     def _reap(self) -> None:
@@ -126,15 +137,14 @@ class _Server:
             if pid == 0:
                 return
             self._children.discard(pid)
-            _say(ended=pid, code=os.waitstatus_to_exitcode(status))
+            self._say(ended=pid, code=os.waitstatus_to_exitcode(status))
 
     def _end(self) -> None:
         for pid in self._children:
             os.kill(pid, signal.SIGKILL)
 
-
-def _say(**news: int) -> None:
-    os.write(1, json.dumps(news).encode() + b"\n")
+    def _say(self, **news: int) -> None:
+        os.write(self._news, json.dumps(news).encode() + b"\n")
 
 
 def _become(order: dict[str, Any]) -> NoReturn:
@@ -144,6 +154,7 @@ def _become(order: dict[str, Any]) -> NoReturn:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.closerange(3, log)  # the server's own
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -211,11 +222,10 @@ def _once(method: Any) -> Any:
     return read
 
 
-def serve() -> None:
-    _import_everything()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
-    _Server().serve()
-
-
-if __name__ == "__main__":
-    serve()
+def _serve(orders: int, news: int) -> NoReturn:
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
+        _import_everything()
+        _Server(orders, news).serve()
+    finally:
+        os._exit(0)
