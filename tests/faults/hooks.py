@@ -21,6 +21,7 @@ from asyncpg.protocol.protocol import Protocol
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from botocore.retries.standard import ExponentialBackoff
 
+from access import uses
 from tests.faults.plans import Fault, Plan, Sort
 from worker import work
 
@@ -79,6 +80,7 @@ def install(plan: Plan, log: int, *, keeps_checksums: bool) -> None:
     # What would only be waited for.
     ExponentialBackoff.delay_amount = lambda *_: 0.01  # type: ignore[method-assign]
     work._PAUSE_SECONDS = 0.2
+    uses._PAUSE_SECONDS = 0.3
 
 
 def _install_commits(boundaries: Boundaries) -> None:

@@ -98,7 +98,7 @@ def answer_before_commit() -> None:
     async def delete(scope: Scope, object_ids: Sequence[str]) -> None:
         async def later() -> None:
             database._whole.set(None)
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)
             await original(scope, object_ids)
 
         tasks.add(asyncio.create_task(later()))

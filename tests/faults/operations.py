@@ -143,7 +143,7 @@ OPERATIONS: dict[Operation, int] = {
     complete_again: 3,
     update_data: 4,
     delete_objects: 2,
-    delete_batch: 1,
+    delete_batch: 2,
     read: 3,
 }
 

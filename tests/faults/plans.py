@@ -40,19 +40,20 @@ class Plan:
 
 CLEAN = Plan()
 
-# Of each sort, how many boundaries a process of the role passes while nothing breaks, roughly.
-_USUAL: dict[str, dict[Sort, int]] = {
-    "serve": {"commit": 70, "s3": 30},
-    "worker": {"commit": 20, "write": 24, "s3": 6},
-    "drain": {"commit": 8, "write": 8, "s3": 4},
+# How often a sort is chosen, and how many boundaries of it a process of the role passes while nothing breaks, roughly.
+_USUAL: dict[str, dict[Sort, tuple[int, int]]] = {
+    "serve": {"commit": (6, 60), "write": (1, 4), "s3": (3, 30)},
+    "worker": {"commit": (1, 20), "write": (1, 24), "s3": (1, 6)},
+    "drain": {"commit": (1, 8), "write": (1, 8), "s3": (1, 4)},
 }
-_MOST_KILLS = {"serve": 3, "worker": 3, "drain": 3}
+_MOST = 3  # of a role that are killed
+_ERRORS = {"serve": (1, 2, 3, 4), "worker": (0, 1, 2), "drain": (0, 1, 1)}  # of a process, each as likely
 
 
 def plans(seed: int, role: str) -> Iterator[Plan]:
     """One for each start of the role, endlessly: after some that break, all that follow are clean."""
     rng = random.Random(f"{seed} {role}")
-    for _ in range(rng.randint(0, _MOST_KILLS[role])):
+    for _ in range(rng.randint(0, _MOST)):
         yield Plan((_fault(rng, role, "kill"), *_errors(rng, role)))
     yield Plan(tuple(_errors(rng, role)))
     while True:
@@ -60,11 +61,13 @@ def plans(seed: int, role: str) -> Iterator[Plan]:
 
 
 def _errors(rng: random.Random, role: str) -> Iterator[Fault]:
-    for _ in range(rng.choice((0, 1, 1, 2))):
+    for _ in range(rng.choice(_ERRORS[role])):
         yield _fault(rng, role, rng.choice(("error", "error", "status")))
 
 
 def _fault(rng: random.Random, role: str, action: Action) -> Fault:
-    sort: Sort = "s3" if action == "status" else rng.choice(list(_USUAL[role]))
-    number = 1 + int(_USUAL[role][sort] * rng.random() ** 1.5)
+    usual = _USUAL[role]
+    [drawn] = rng.choices(list(usual), [weight for weight, _ in usual.values()])
+    sort: Sort = "s3" if action == "status" else drawn
+    number = 1 + int(usual[sort][1] * rng.random() ** 1.5)
     return Fault(sort, number, action, times=rng.choice((1, 1, 4)) if sort == "s3" and action != "kill" else 1)
