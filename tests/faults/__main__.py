@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -174,6 +175,7 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     arguments, forks = _arguments(), Forks()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the servers would stay
     with _servers() as (url, config):
         code = asyncio.run(_main(forks, url, config, arguments))
     sys.exit(code)

@@ -10,6 +10,7 @@ import orjson
 
 from graph.types.node import parse_global_id
 from storage.client import Storage
+from tests.faults.client import Client
 from tests.faults.ledger import Batch, Ledger, Object, Thing, Upload
 
 
@@ -158,3 +159,21 @@ def _files_are_kept(found: Found, uploads: dict[int, Upload]) -> Iterator[str]:
     for row in found.uploads:
         if row["state"] == "COMPLETE" and not row["is_current"]:
             yield f"(1) upload {row['id']} is complete, and not its object's file"
+
+
+_ALL = "{ objects(first: 100) { nodes { objectId } pageInfo { hasNextPage } } }"
+_FILES = """{ objects(first: 100, where: {fileState: COMPLETE}) { nodes { objectId file { access { url } } } } }"""
+
+
+async def shown_otherwise(found: Found, client: Client) -> list[str]:
+    """Through the front door there are the same objects and the same bytes."""
+    page = (await client.query(_ALL)).data
+    assert not page["pageInfo"]["hasNextPage"], "there are more objects than a page has"
+    shown = {node["objectId"] for node in page["nodes"]}
+    if shown != found.objects.keys():
+        return [f"(4) the service shows {sorted(shown)}, and there are {sorted(found.objects)}"]
+    nodes = (await client.query(_FILES)).data["nodes"]
+    bodies = {node["objectId"]: await client.get(node["file"]["access"]["url"]) for node in nodes}
+    there = {row["object_id"]: found.stored.get(row["key"]) for row in found.uploads if row["state"] == "COMPLETE"}
+    different = [id_ for id_ in bodies.keys() | there.keys() if bodies.get(id_) != there.get(id_)]
+    return [f"(1) the service gives no or other bytes for the files of {sorted(different)}"] if different else []

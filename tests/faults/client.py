@@ -11,7 +11,7 @@ import aiohttp
 
 from tests.faults.ledger import Call, Ledger, Said, Upload
 
-_DOWN_SECONDS = 30  # for which the service may be away
+_DOWN_SECONDS = 90  # for which the service may be away
 _SURE = {"ALREADY_EXISTS", "NOT_FOUND", "BATCH_NOT_EMPTY", "QUOTA_EXCEEDED", "CONFLICT", "BAD_INPUT"}
 _PASSING = {"UNAVAILABLE", "STORAGE_UNAVAILABLE", "TIMED_OUT"}
 
@@ -88,6 +88,10 @@ class Client:
             return Answer(code=code, extensions=extensions)
         [data] = content["data"].values()
         return Answer({"is": data} if data is None else data)
+
+    async def get(self, url: str) -> bytes:
+        async with self._http.get(url) as response:
+            return await response.read()
 
     async def put(self, upload: Upload, body: bytes, url: str = "") -> None:
         """Send bytes to S3; which it took is not looked at."""
