@@ -150,6 +150,9 @@ class Series:
 
 
 async def _main(forks: Forks, url: str, config: Config, given: argparse.Namespace) -> int:
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)  # or the servers would stay
     template, key = await _template(url)
     async with forks, _buckets(config, given.jobs) as buckets:
         own = url.replace(f"/{TEMPLATE}?", "/postgres?")
@@ -164,7 +167,11 @@ async def _main(forks: Forks, url: str, config: Config, given: argparse.Namespac
         if given.prove and not given.random:
             return 0
         series = Series(world, buckets, given)
-        await series.all()
+        try:
+            await series.all()
+        except asyncio.CancelledError:  # somebody has seen enough
+            series.report()
+            raise
         return series.report()
 
 
@@ -175,7 +182,6 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     arguments, forks = _arguments(), Forks()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the servers would stay
     with _servers() as (url, config):
         code = asyncio.run(_main(forks, url, config, arguments))
     sys.exit(code)

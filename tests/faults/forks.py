@@ -27,13 +27,17 @@ class Process:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()  # with its exit code, or -signal
+        self.code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def ended(self) -> int:
+        """Its exit code, or -signal."""
+        return await asyncio.shield(self.code)
 
     async def kill(self) -> None:
-        if not self.ended.done():
+        if not self.code.done():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-        await self.ended
+        await self.ended()
 
 
 class Forks:
@@ -90,9 +94,12 @@ class Forks:
             news = json.loads(line)
             if "pid" in news:
                 self._running[news["pid"]] = process = Process(news["pid"])
-                self._starting.pop(news["number"]).set_result(process)
+                if (starting := self._starting.pop(news["number"])).done():  # who waited was cancelled
+                    os.kill(process.pid, signal.SIGKILL)
+                else:
+                    starting.set_result(process)
             else:
-                self._running.pop(news["ended"]).ended.set_result(news["code"])
+                self._running.pop(news["ended"]).code.set_result(news["code"])
 
 
 class _Server:

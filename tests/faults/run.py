@@ -111,22 +111,29 @@ class _Run:
         """Started again whenever it ends, as an orchestrator does; killed in the end."""
         process = await self.start(role, next(self.plans_of[role]))
 
+        stopping = False
+
         async def keep() -> None:
             nonlocal process
-            while (code := await asyncio.shield(process.ended)) == -signal.SIGKILL:
-                process = await self.start(role, next(self.plans_of[role]))
-            self.failures.append(f"(0) {role} ended by itself, with {code}")
+            while not stopping:
+                code = await process.ended()
+                if not stopping and code == -signal.SIGKILL:
+                    process = await self.start(role, next(self.plans_of[role]))
+                elif not stopping:
+                    self.failures.append(f"(0) {role} ended by itself, with {code}")
+                    return
+            await process.kill()
 
         keeper = asyncio.create_task(keep())
         try:
             yield
         finally:
-            keeper.cancel()
-            await asyncio.wait([keeper])
+            stopping = True
             await process.kill()
+            await keeper
 
     async def drain(self, plan: Plan = CLEAN) -> int:
-        return await (await self.start("drain", plan)).ended
+        return await (await self.start("drain", plan)).ended()
 
     def raw_url(self, upload: Upload) -> str:
         """Writes the upload's key whatever is sent."""
@@ -157,9 +164,9 @@ async def run(world: World, seed: int, directory: Path, bucket: str, *, clean: b
                 database.terminate()
                 await _empty(storage, bucket)
     except TimeoutError:
-        found.append(f"(0) it hangs: not done after {_HANGS_SECONDS} seconds")
+        found = [*ledger.violations, *one.failures, f"(0) it hangs: not done after {_HANGS_SECONDS} seconds"]
     except Exception:  # noqa: BLE001 - it is shown with the seed
-        found.append(f"(0) the run itself failed: {traceback.format_exc()}")
+        found = [*ledger.violations, *one.failures, f"(0) the run itself failed: {traceback.format_exc()}"]
     finally:
         await server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         await server.close()
