@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help install run test test-pg15 lint types schema lock clean
+.PHONY: help install run test test-pg15 faults lint types schema lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,12 @@ test: install lint types schema ## every check and every test
 test-pg15: install ## the database tests on Debian's PostgreSQL 15
 	@test -x /usr/lib/postgresql/15/bin/postgres || { echo "this needs PostgreSQL 15: apt-get install postgresql-15"; exit 1; }
 	WAYBILL_TEST_POSTGRES=/usr/lib/postgresql/15/bin $(BIN)/pytest -n auto tests/models tests/graph
+
+RUNS ?= 1000
+SEED ?= 1
+JOBS ?= 2
+faults: install ## kill and break everything, RUNS= times beginning with SEED=, JOBS= at once
+	$(BIN)/python -m tests.faults --runs $(RUNS) --seed $(SEED) --jobs $(JOBS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

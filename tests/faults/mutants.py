@@ -1,0 +1,119 @@
+"""Faults of ours, put into a process when it is started: the harness has to find each of them."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import graph.context
+import worker.deletions
+import worker.verification
+from models import database, files, writes
+from models.pages import Scope
+from storage.client import Storage
+from storage.proof import Verdict
+
+
+def complete_without_proof() -> None:
+    async def believe(_: Storage, claims: Sequence[Any], **__: object) -> list[Verdict]:
+        return [Verdict.RIGHT for _ in claims]
+
+    graph.context.prove = believe  # type: ignore[attr-defined, assignment]
+    worker.verification.prove = believe  # type: ignore[attr-defined, assignment]
+
+
+def bytes_before_commit() -> None:
+    """The bytes of objects go first, and then the rows."""
+    original = writes.delete_objects
+    storages: list[Storage] = []
+    made = Storage.__init__
+
+    def noting(self: Storage, *arguments: Any) -> None:
+        made(self, *arguments)
+        storages.append(self)
+
+    async def delete(scope: Scope, object_ids: Sequence[str]) -> None:
+        rows = await database.fetch(
+            "SELECT bucket, key FROM uploads WHERE object_pk IN (SELECT id FROM objects WHERE object_id = ANY($1))",
+            list(object_ids),
+        )
+        for row in rows:
+            await storages[0].delete_many(row["bucket"], [row["key"]])
+        await original(scope, object_ids)
+
+    Storage.__init__ = noting  # type: ignore[method-assign, assignment]
+    writes.delete_objects = delete
+
+
+def rows_before_bytes() -> None:
+    """A key is forgotten before its bytes are deleted."""
+    original = Storage.delete_many
+
+    async def delete(self: Storage, bucket: str, keys: Sequence[str]) -> dict[str, str]:
+        await database.execute(
+            "DELETE FROM deletions WHERE bucket = $1 AND key = ANY($2) AND until_at <= now()", bucket, list(keys)
+        )
+        return await original(self, bucket, keys)
+
+    Storage.delete_many = delete  # type: ignore[method-assign]
+
+
+def reserve_not_given_back() -> None:
+    """By what is deleted when its URL is over."""
+    original = files.deleted
+
+    async def deleted(done: Sequence[int], failed: Sequence[tuple[int, str]]) -> None:
+        rows = await database.fetch(
+            "SELECT tenant_id, sum(reserved_bytes)::bigint AS bytes FROM deletions WHERE id = ANY($1) GROUP BY 1",
+            list(done),
+        )
+        await original(done, failed)
+        for row in rows:
+            await database.execute(
+                "INSERT INTO usage_changes (tenant_id, objects, used_bytes, reserved_bytes, kept_bytes)"
+                " VALUES ($1, 0, 0, 0, $2)",
+                *(row["tenant_id"], row["bytes"]),
+            )
+
+    files.deleted = deleted
+
+
+def two_commits_for_one_call() -> None:
+    """A batch is kept before its objects are."""
+    original = writes.create_batch
+
+    async def create(tenant_id: int, user_id: int, batch_id: str, objects: Any, seen: Any) -> Any:
+        made = await original(tenant_id, user_id, batch_id, [], seen)
+        outer = database._whole.get()
+        assert outer is not None
+        await outer.aclose()
+        return await writes.create_objects(tenant_id, user_id, made.batch, objects, seen)
+
+    writes.create_batch = create  # type: ignore[assignment]
+
+
+def answer_before_commit() -> None:
+    original = writes.delete_objects
+    tasks = set()
+
+    async def delete(scope: Scope, object_ids: Sequence[str]) -> None:
+        async def later() -> None:
+            database._whole.set(None)
+            await asyncio.sleep(0.05)
+            await original(scope, object_ids)
+
+        tasks.add(asyncio.create_task(later()))
+
+    writes.delete_objects = delete
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    one.__name__.replace("_", "-"): one
+    for one in (
+        complete_without_proof,
+        bytes_before_commit,
+        rows_before_bytes,
+        reserve_not_given_back,
+        two_commits_for_one_call,
+        answer_before_commit,
+    )
+}
