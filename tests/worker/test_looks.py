@@ -54,7 +54,7 @@ async def test_bytes_that_came_in_time_are_kept_when_the_url_is_over(admin: Call
 async def test_looks_at_what_is_missing_are_ever_further_apart_and_one_is_when_the_url_is_over(
     admin: Caller, storage: Storage
 ) -> None:
-    upload = await announced(admin, b"hello")
+    await announced(admin, b"hello")
     for minutes_old, minutes_to_wait in ((0, 1), (10, 10), (30, 40), (100, 60)):
         await database.execute(
             "UPDATE uploads SET id = id - (($2 * 60000)::bigint << 22), expires_at = now() + interval '1 day'"
@@ -72,7 +72,6 @@ async def test_looks_at_what_is_missing_are_ever_further_apart_and_one_is_when_t
     await urls_over(admin)
     await work.drain(storage)
     assert await states(admin) == [("EXPIRED", None)]
-    del upload
 
 
 @pytest.mark.parametrize(
