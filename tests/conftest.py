@@ -25,6 +25,7 @@ from models import AccessLevel, Role, Tenant, User, database
 from storage.client import Config, Storage, connected
 from storage.signing import Credentials
 from tests import processes
+from tests.small_parts import PART_BYTES
 from waybill import postgres, seaweedfs
 from waybill.app import create_app
 from waybill.settings import Settings
@@ -285,5 +286,6 @@ def with_files(seaweed: seaweedfs.Server) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def service_url(database_url: str, with_files: dict[str, str]) -> Iterator[str]:
     """A service process on this worker's database, for tests that need a socket."""
-    with served(database_url, WAYBILL_RATE_LIMIT_FAILED_LOGINS="1000000", **with_files) as url:
+    most = {"WAYBILL_RATE_LIMIT_FAILED_LOGINS": "1000000", "WAYBILL_MULTIPART_BYTES": str(PART_BYTES)}
+    with served(database_url, prepare="tests.small_parts:cut", **most, **with_files) as url:
         yield url

@@ -83,8 +83,7 @@ class File:
 
     @strawberry.field(description="In hexadecimal, if it was announced; of a complete file it is proved.")
     def sha256(self) -> str | None:
-        digest = self.row["file_sha256"]
-        return digest and str(digest.hex())
+        return _hexadecimal(self.row["file_sha256"])
 
     @strawberry.field(
         description="The strongest that is known of a complete file. Of one that was announced without a SHA-256 S3 is"
@@ -157,6 +156,14 @@ class Upload(Node):
 
         # The executor awaits what can be awaited; the schema knows the type only.
         return Object.of(self.object_row) if self.object_row else cast("Object", load())
+
+    @strawberry.field(description="In bytes, of the whole, as announced.")
+    def size(self) -> Size:
+        return Size(self.row["file_size"])
+
+    @strawberry.field(description="Of the whole, in hexadecimal, if it was announced.")
+    def sha256(self) -> str | None:
+        return _hexadecimal(self.row["file_sha256"])
 
     @strawberry.field(description="In bytes, of each part but the last; null where the upload is one request.")
     def part_size(self) -> Size | None:
@@ -234,6 +241,10 @@ class Upload(Node):
             return 0
         # The database's clock may be ahead of ours.
         return min(int((self.row["file_expires_at"] - now).total_seconds()), MAX_SECONDS)
+
+
+def _hexadecimal(digest: bytes | None) -> str | None:
+    return None if digest is None else digest.hex()
 
 
 def _now() -> datetime:

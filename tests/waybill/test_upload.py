@@ -13,8 +13,8 @@ import pytest
 from tests.conftest import free_port, wait_for
 from tests.waybill.commands import WAYBILL, Answer, Ask, Cli, between
 from waybill.cli import local_files
+from waybill.cli.hashing import sha256_of
 from waybill.cli.local_files import Local, in_portions
-from waybill.cli.wire import sha256_of
 
 
 @pytest.fixture

@@ -2,26 +2,36 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from waybill.cli import wire
 from waybill.cli.client import Unreachable
+from waybill.cli.growing import Growing, growing
 from waybill.cli.wire import Broken, Refused, Wire
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
 BODY = bytes(range(256)) * 4_096
-WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+WHOLE = b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\nETag: "it"\r\n\r\n' % len(BODY) + BODY
 NOTHING = b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n"
+
+
+def rest(head: str) -> bytes:
+    """What S3 answers to a client that has something already."""
+    assert 'If-Match: "it"\r\n' in head
+    start = int(head.split("Range: bytes=")[1].split("-\r\n", maxsplit=1)[0])
+    piece = BODY[start:]
+    said = f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"
+    return f"HTTP/1.1 206 OK\r\nContent-Range: {said}\r\nContent-Length: {len(piece)}\r\n\r\n".encode() + piece
 
 
 class Peer:
     """Answers one request per connection, with the next of ``answers``, and then closes it."""
 
-    answers: list[bytes]
+    answers: list[bytes | Callable[[str], bytes]]
     url: str
     received: list[bytes]
 
@@ -40,7 +50,8 @@ async def peer() -> AsyncIterator[Peer]:
             except asyncio.IncompleteReadError:
                 return writer.close()
         if peer.answers:
-            writer.write(peer.answers.pop(0))
+            answer = peer.answers.pop(0)
+            writer.write(answer(head.decode()) if callable(answer) else answer)
         return writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0, limit=2 * len(BODY)) as server:
@@ -48,15 +59,60 @@ async def peer() -> AsyncIterator[Peer]:
         yield peer
 
 
-@pytest.mark.parametrize("broken", [WHOLE[:500_000], b"", NOTHING % b"503 Slow Down"])
-async def test_broken_download_begins_again_and_its_progress_too(peer: Peer, broken: bytes, tmp_path: Path) -> None:
-    peer.answers = [broken, WHOLE]
+@pytest.fixture
+def new(tmp_path: Path) -> Iterator[Growing]:
+    with growing(tmp_path, "o", None, print) as new:
+        yield new
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [WHOLE[:500_000], rest],
+        [WHOLE[:500_000], b"", NOTHING % b"503 Slow Down", rest],
+        [b"", WHOLE],
+        [NOTHING % b"503 Slow Down", WHOLE],
+        [WHOLE[:500_000], WHOLE],
+        [WHOLE[:500_000], NOTHING % b"412 Another", WHOLE],
+        [WHOLE[:500_000], NOTHING % b"416 Shorter", WHOLE],
+    ],
+)
+async def test_broken_download_goes_on_where_it_can_and_its_progress_too(
+    peer: Peer, answers: list[bytes | Callable[[str], bytes]], tmp_path: Path
+) -> None:
+    peer.answers = list(answers)
     moved: list[int] = []
     async with Wire() as sut:
-        with (tmp_path / "file").open("xb") as file:
-            assert await sut.get(peer.url, file, moved.append) == hashlib.sha256(BODY).hexdigest()
+        with growing(tmp_path, "o", None, moved.append) as new:
+            came = await sut.get(peer.url, new)
+            new.become(tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == BODY
+    assert new.digest.hexdigest() == hashlib.sha256(BODY).hexdigest()
     assert sum(moved) == len(BODY)
+    assert (came == len(BODY)) == (rest in answers or answers[0] != WHOLE[:500_000])
+    assert peer.answers == []
+
+
+async def test_download_that_breaks_often_goes_on_as_long_as_more_comes(peer: Peer, new: Growing) -> None:
+    def some(head: str) -> bytes:
+        top, _, body = rest(head).partition(b"\r\n\r\n")
+        return top + b"\r\n\r\n" + body[:300_000]
+
+    peer.answers = [WHOLE[:300_000], b"", some, b"", some, b"", b"", rest]
+    with pytest.raises(Unreachable):
+        async with Wire() as sut:
+            await sut.get(peer.url, new)
+    assert peer.answers == [rest]
+    async with Wire() as sut:
+        await sut.get(peer.url, new)
+    assert new.is_whole(len(BODY), hashlib.sha256(BODY).hexdigest())
+
+
+async def test_what_comes_from_another_place_than_was_asked_for_is_refused(peer: Peer, new: Growing) -> None:
+    peer.answers = [WHOLE[:500_000], lambda head: rest(head).replace(b"bytes ", b"bytes 1")]
+    async with Wire() as sut:
+        with pytest.raises(Refused, match="206"):
+            await sut.get(peer.url, new)
 
 
 @pytest.mark.parametrize("broken", [b"", NOTHING % b"500 Oops"])
@@ -72,33 +128,35 @@ async def test_broken_upload_begins_again_and_a_refusal_as_already_there_is_succ
     assert sum(moved) == len(BODY)
 
 
-async def test_what_stays_away_is_unreachable(peer: Peer, tmp_path: Path) -> None:
+async def test_what_stays_away_is_unreachable(peer: Peer, new: Growing) -> None:
     peer.answers = []
     async with Wire() as sut:
-        with (tmp_path / "file").open("xb") as file, pytest.raises(Unreachable, match="does not answer"):
-            await sut.get(peer.url, file, print)
+        with pytest.raises(Unreachable, match="does not answer"):
+            await sut.get(peer.url, new)
 
 
-async def test_file_that_breaks_while_others_get_through_is_broken_alone(peer: Peer, tmp_path: Path) -> None:
+async def test_file_that_breaks_while_others_get_through_is_broken_alone(
+    peer: Peer, new: Growing, tmp_path: Path
+) -> None:
     peer.answers = [WHOLE] * 3
     async with Wire() as sut:
 
         async def break_off(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with (tmp_path / f"other{len(peer.answers)}").open("xb") as file:
-                await sut.get(peer.url, file, print)
+            with growing(tmp_path, "other", None, print) as other:
+                await sut.get(peer.url, other)
             writer.close()
 
         async with await asyncio.start_server(break_off, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/key"
-            with (tmp_path / "file").open("xb") as file, pytest.raises(Broken, match="does not answer"):
-                await sut.get(url, file, print)
+            with pytest.raises(Broken, match="does not answer"):
+                await sut.get(url, new)
 
 
-async def test_refusal_is_not_repeated(peer: Peer, tmp_path: Path) -> None:
+async def test_refusal_is_not_repeated(peer: Peer, new: Growing) -> None:
     peer.answers = [NOTHING % b"403 No", WHOLE]
     async with Wire() as sut:
-        with (tmp_path / "file").open("xb") as file, pytest.raises(Refused, match="403"):
-            await sut.get(peer.url, file, print)
+        with pytest.raises(Refused, match="403"):
+            await sut.get(peer.url, new)
 
 
 @pytest.mark.parametrize("change", [lambda size: size - 1, lambda size: size + 1, lambda size: 2 * size])
@@ -112,11 +170,11 @@ async def test_file_that_changes_while_it_is_sent_ends_at_once(
             await sut.put(tmp_path / "file", change(len(BODY)), peer.url, {}, print)
 
 
-async def test_connection_that_stands_still_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_that_stands_still_is_given_up(new: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "_TIMEOUT_SECONDS", 0.2)
     stuck = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
     url = f"http://127.0.0.1:{stuck.sockets[0].getsockname()[1]}/key"
     async with Wire() as sut:
-        with (tmp_path / "file").open("xb") as file, pytest.raises(Unreachable):
-            await sut.get(url, file, print)
+        with pytest.raises(Unreachable):
+            await sut.get(url, new)
     stuck.close()

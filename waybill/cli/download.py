@@ -3,23 +3,22 @@
 import asyncio
 import os
 import re
-import secrets
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from threading import Event
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 import orjson
 
-from waybill import locks
 from waybill.cli.client import PAGE, Service, ServiceError, client_command
+from waybill.cli.growing import Growing, growing, sweep
+from waybill.cli.hashing import sha256_of
 from waybill.cli.report import Bar, bars, complain
-from waybill.cli.wire import AT_ONCE, Broken, Refused, Wire, sha256_of
+from waybill.cli.wire import AT_ONCE, Broken, Refused, Wire
 
 _AHEAD = 5_000  # files that are listed before their turn, so that what is left is known, but not all of a large batch
-_GROWING = ".waybill-{}.part"  # short, as a longer name than the file's might be too long
 
 _FILE = "objectId data { key value } file { size sha256 access(expiresIn: 3600) { url } }"
 LIST = f"""query List($id: String!, $first: Int, $after: String) {{ batch(batchId: $id) {{
@@ -45,7 +44,8 @@ class Work:
     counts: Counts = field(default_factory=Counts)
     complaints: list[str] = field(default_factory=list)
     _stop: Event = field(default_factory=Event)
-    _swept: set[Path] = field(default_factory=set)  # directories without what an earlier run has left
+    _directories: set[Path] = field(default_factory=set)
+    _left: set[Path] = field(default_factory=set)  # what is here of files that broke off
     _objects: dict[Path, str] = field(default_factory=dict)  # by the path that their data say
     _here: dict[tuple[int, int], Path] = field(default_factory=dict)  # files that are as they should be, by inode
 
@@ -74,6 +74,8 @@ class Work:
             raise errors.exceptions[0] from None
         finally:
             self._stop.set()
+        for directory in self._directories:
+            sweep(directory, self._left)
 
     async def _nodes(self, batch_id: str) -> AsyncIterator[Any]:
         after = None
@@ -126,9 +128,7 @@ class Work:
             directory.mkdir(exist_ok=True)
         if path.is_symlink():
             raise ValueError(f"{path} is a link, which may lead elsewhere")
-        if path.parent not in self._swept:
-            self._swept.add(path.parent)
-            _sweep(path.parent)
+        self._directories.add(path.parent)
         return path
 
     def _same(self, path: Path, file: Any) -> bool:
@@ -141,33 +141,41 @@ class Work:
         )
 
     async def _fetch(self, object_id: str, path: Path, file: Any) -> int:
-        """The number of bytes. The file appears when it is whole and proved."""
-        growing = path.with_name(_GROWING.format(secrets.token_hex(8)))
-        try:
-            with growing.open("xb") as out:
-                locks.lock(out)
+        """The number of bytes that came. The file appears when it is whole and proved."""
+        with growing(path.parent, object_id, file["sha256"], self.bar.advance) as part:
+            self._left.add(part.path)
+            await asyncio.to_thread(part.read, int(file["size"]), self._stop)
+            fetched_bytes = 0
+            for is_last in (part.size == 0, True):
                 async with self.wire.turns:
-                    file, digest = await self._bytes(object_id, file, out)
-                size = out.tell()
-            if size != int(file["size"]) or file["sha256"] not in (None, digest):
-                raise ValueError("the bytes are not those that were proved")
+                    file, came_bytes = await self._bytes(object_id, file, part)
+                fetched_bytes += came_bytes
+                if part.is_whole(int(file["size"]), file["sha256"]):
+                    break
+                part.begin_again()  # what an earlier run has left may have been wrong
+                if is_last:
+                    raise ValueError("the bytes are not those that were proved")
+            part.keeps = False  # where it cannot go to its place, the next run cannot do it either
+            self._left.discard(part.path)
             self._check_alias(path)
-            growing.replace(path)
-        finally:
-            growing.unlink(missing_ok=True)
-        return size
+            part.become(path)
+        return fetched_bytes
 
-    async def _bytes(self, object_id: str, file: Any, out: BinaryIO) -> tuple[Any, str]:
-        """The file that they are now, and their SHA-256."""
+    async def _bytes(self, object_id: str, file: Any, part: Growing) -> tuple[Any, int]:
+        """The file that they are now, and how many came."""
+        if part.size and part.is_whole(int(file["size"]), file["sha256"]):
+            return file, 0
         try:
-            return file, await self.wire.get(file["access"]["url"], out, self.bar.advance)
+            return file, await self.wire.get(file["access"]["url"], part)
         except Refused as error:
             if error.status not in (403, 404):  # the URL has expired, or another file has taken its place
                 raise
-        file = (await self.service.call(ONE, id=object_id))["object"]["file"]
-        if file is None or file["access"] is None:
+        newer = (await self.service.call(ONE, id=object_id))["object"]["file"]
+        if newer is None or newer["access"] is None:
             raise ValueError("it has no file any more")
-        return file, await self.wire.get(file["access"]["url"], out, self.bar.advance)
+        if newer["sha256"] != file["sha256"]:
+            part.begin_again()
+        return newer, await self.wire.get(newer["access"]["url"], part)
 
     def _check_alias(self, path: Path) -> None:
         """Raises ValueError where another file of the batch is there, under a name that is the same to the system.
@@ -191,13 +199,6 @@ class Work:
         self.complaints.append(f"failed: {name!r}: {how}")
 
 
-def _sweep(directory: Path) -> None:
-    """Removes what a killed run was about to write; what a run is writing now is locked."""
-    for growing in directory.glob(_GROWING.format("*")):
-        if not locks.held(growing):
-            growing.unlink(missing_ok=True)
-
-
 def _nanoseconds(seconds: str) -> int | None:
     """Of a decimal number of seconds, exactly."""
     match = re.fullmatch(r"(-?\d{1,12})(?:\.(\d{1,9}))?", seconds, re.ASCII)
@@ -211,8 +212,8 @@ async def download(service: Service, batch_id: str, directory: Path, as_json: bo
     """Fetch all complete files of a batch into DIR, which is made if there is none.
 
     Each goes to the path in its object's data, or else its id; nothing is written outside of DIR. Size and SHA-256 are
-    verified before a file appears, and its time is what it was. Files that are there already are left out. --json
-    prints counts.
+    verified before a file appears, and its time is what it was. Files that are there already are left out; what is here
+    of one that broke off, in a file named .waybill-*.part, is gone on with. --json prints counts.
     """
     async with Wire() as wire:
         with bars("fetching") as [bar]:

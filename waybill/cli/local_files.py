@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MOST_BYTES = 5 * 1024**3  # that S3 takes in one request, and so any service
+MOST_BYTES = 5 * 1024**4  # that S3 takes, and so any service
 
 # A call announces them, and they are sent again when it is broken off before they are complete.
 _PORTION_FILES = 200
@@ -50,7 +50,7 @@ class Local:
     def unfit(self, *, by_path: bool) -> str:
         """Why it cannot be sent, or to its path come back, whatever the service; or nothing."""
         if self.size > MOST_BYTES:
-            return f"it has {self.size:,} bytes, and S3 takes at most {MOST_BYTES:,} at once"
+            return f"it has {self.size:,} bytes, and S3 takes at most {MOST_BYTES:,}"
         found = _UNFIT_IN_NAME.search(self.name) or (_UNFIT_IN_PATH.search(self.object_id) if by_path else None)
         if found:
             character = f'"{found[0]}"' if found[0].isprintable() else f"U+{ord(found[0]):04X}"

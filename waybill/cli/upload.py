@@ -12,21 +12,26 @@ import click
 import orjson
 
 from waybill.cli.client import PAGE, QUOTA_EXCEEDED, Service, ServiceError, client_command
+from waybill.cli.hashing import Advance, sha256_of
 from waybill.cli.local_files import Local, failed, in_directory, in_portions
+from waybill.cli.parts import ABORT, Gone, Parts, going_on, is_of
 from waybill.cli.report import bars, complain
-from waybill.cli.wire import Advance, Broken, Refused, Wire, sha256_of
+from waybill.cli.wire import Broken, Refused, Wire
 
 _PORTIONS_AT_ONCE = 8
 _HASHED_AT_ONCE = 2
+_COMPLETED_AGAIN = 10
+_THERE = ("COMPLETE", "VERIFYING")
+_CHANGED = "was changed while it was read"
 
 CREATE_BATCH = "mutation CreateBatch($id: String!) { createBatch(input: {batchId: $id}) { batch { batchId } } }"
 FIND = """query Find($ids: [String!], $first: Int) { objects(first: $first, where: {objectIds: $ids}) {
   nodes { objectId batch { batchId } data { key value } file { state size sha256 } } } }"""
-CREATE_OBJECTS = """mutation CreateObjects($id: String!, $objects: [ObjectInput!]!) {
-  createObjects(input: {batchId: $id, objects: $objects}) {
-    uploads { id url headers { name value } object { objectId } } } }"""
-CREATE_UPLOADS = """mutation CreateUploads($files: [ObjectFileInput!]!) { createUploads(input: {files: $files}) {
-  uploads { id url headers { name value } object { objectId } } } }"""
+_UPLOADS = "uploads { id partCount url headers { name value } object { objectId } }"
+CREATE_OBJECTS = f"""mutation CreateObjects($id: String!, $objects: [ObjectInput!]!) {{
+  createObjects(input: {{batchId: $id, objects: $objects}}) {{ {_UPLOADS} }} }}"""
+CREATE_UPLOADS = f"""mutation CreateUploads($files: [ObjectFileInput!]!) {{
+  createUploads(input: {{files: $files}}) {{ {_UPLOADS} }} }}"""
 SET_DATA = """mutation SetData($id: String!, $data: [DatumInput!]!) {
   updateObjectData(input: {objectId: $id, set: $data}) { object { id } } }"""
 COMPLETE = """mutation Complete($ids: [ID!]!) { completeUploads(input: {uploadIds: $ids}) {
@@ -53,6 +58,7 @@ class Work:
     complaints: list[str] = field(default_factory=list)
     full: str = ""  # what the service said where the tenant's quota was reached; nothing more is announced then
     files_left: int = 0  # because of that
+    _begun: set[str] = field(default_factory=set)  # uploads of which S3 may have parts
     _hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HASHED_AT_ONCE))
     _stop: Event = field(default_factory=Event)
 
@@ -109,7 +115,8 @@ class Work:
             there = await self._there([file.object_id for file in digests])
             elsewhere = {file: where for file in digests if (where := self._other_batch(there.get(file.object_id)))}
             mine = {file: digest for file, digest in digests.items() if file not in elsewhere}
-            wanted = {file: digest for file, digest in mine.items() if not _is_complete(there, file, digest)}
+            known = {file: _state(there, file, digest) for file, digest in mine.items()}
+            wanted = {file: digest for file, digest in mine.items() if known[file] not in _THERE}
             uploads = await self._uploads(wanted, there)
             await self._set_data([file for file in mine if file.object_id in there], there)
         except ServiceError as error:
@@ -124,7 +131,9 @@ class Work:
             return
         for file, where in elsewhere.items():
             self._fail(file, f'is in batch "{where}"')
-        self.counts.files_there += len(mine) - len(wanted)
+        states = list(known.values())
+        self.counts.files_there += states.count("COMPLETE")
+        self.counts.files_verifying += states.count("VERIFYING")
         self.sent(sum(file.size for file in mine if file not in wanted))
         ids = await asyncio.gather(*(self._put(file, wanted[file], upload) for file, upload in uploads.items()))
         await self._complete({upload_id: file for file, upload_id in zip(uploads, ids, strict=True) if upload_id})
@@ -152,8 +161,12 @@ class Work:
     async def _uploads(self, digests: Mapping[Local, str], there: Mapping[str, Any]) -> dict[Local, Any]:
         """For each file, whose object is made where it is not ``there``."""
         made: list[Any] = []
-        if old := [_for_object(file, digests[file]) for file in digests if file.object_id in there]:
-            made += (await self.service.call(CREATE_UPLOADS, files=old))["createUploads"]["uploads"]
+        if old := {file.object_id: file for file in digests if file.object_id in there}:
+            made = await going_on(self.service, old, digests)
+            self._begun.update(upload["id"] for upload in made)
+            begun = {upload["object"]["objectId"] for upload in made}
+            if other := [_for_object(file, digests[file]) for name, file in old.items() if name not in begun]:
+                made += (await self.service.call(CREATE_UPLOADS, files=other))["createUploads"]["uploads"]
         if new := [file for file in digests if file.object_id not in there]:
             if self.batch_id is None:
                 raise ServiceError(f'There is no object "{new[0].object_id}": make it, or pass --batch as well.')
@@ -174,32 +187,61 @@ class Work:
 
     async def _put(self, file: Local, digest: str, upload: Any) -> str | None:
         """The id of the upload that has brought the file."""
+        try:
+            bring = self._in_parts if upload["partCount"] else self._at_once
+            return await bring(file, digest, upload)
+        except OSError as error:
+            self._fail(file, f"cannot be read: {error.strerror}")
+        except Gone:
+            self._fail(file, "was given up by somebody else")
+        except Broken as error:
+            self._fail(file, str(error))
+        except Refused as error:
+            changed = error.status in (400, 403) and file.has_changed()
+            self._fail(file, _CHANGED if changed else str(error))
+        except ServiceError as error:
+            if error.exit_code != ServiceError.exit_code:
+                raise
+            self._fail(file, error.message)
+        return None
+
+    async def _at_once(self, file: Local, digest: str, upload: Any) -> str:
         async with self.wire.turns:
             try:
-                try:
-                    await self._send(file, upload)
-                except Refused as error:
-                    if error.status != 403 or file.has_changed():
-                        raise
-                    # Its URL may have expired while it waited for its turn.
-                    files = [_for_object(file, digest)]
-                    [upload] = (await self.service.call(CREATE_UPLOADS, files=files))["createUploads"]["uploads"]
-                    await self._send(file, upload)
-            except OSError as error:
-                self._fail(file, f"cannot be read: {error.strerror}")
-            except Broken as error:
-                self._fail(file, str(error))
+                await self._send(file, upload)
             except Refused as error:
-                changed = error.status in (400, 403) and file.has_changed()
-                self._fail(file, "was changed while it was read" if changed else str(error))
-            except ServiceError as error:
-                if error.exit_code != ServiceError.exit_code:
+                if error.status != 403 or file.has_changed():
                     raise
-                self._fail(file, error.message)
-            else:
-                self.counts.bytes_sent += file.size
-                return str(upload["id"])
-        return None
+                upload = await self._anew(file, digest)  # its URL may have expired while it waited for its turn
+                await self._send(file, upload)
+        self.counts.bytes_sent += file.size
+        return str(upload["id"])
+
+    async def _in_parts(self, file: Local, digest: str, upload: Any) -> str | None:
+        try:
+            await self._send_parts(file, upload)
+        except Gone:
+            # By a run that was killed before it was told so, or by its time, or by S3.
+            [result] = await self._completed([upload["id"]])
+            if result["problem"]:
+                await self.service.call(ABORT, ids=[upload["id"]])
+                upload = await self._anew(file, digest)
+                await self._send_parts(file, upload)
+        if file.has_changed():
+            self._fail(file, _CHANGED)
+            return None
+        return str(upload["id"])
+
+    async def _anew(self, file: Local, digest: str) -> Any:
+        answer = await self.service.call(CREATE_UPLOADS, files=[_for_object(file, digest)])
+        return answer["createUploads"]["uploads"][0]
+
+    async def _send_parts(self, file: Local, upload: Any) -> None:
+        parts = Parts(self.service, self.wire, file, upload["id"], self.sent, self._stop)
+        try:
+            await parts.send(are_there=upload["id"] in self._begun)
+        finally:
+            self.counts.bytes_sent += parts.bytes_sent
 
     async def _send(self, file: Local, upload: Any) -> None:
         headers = {header["name"]: header["value"] for header in upload["headers"]}
@@ -208,14 +250,25 @@ class Work:
     async def _complete(self, uploads: dict[str, Local]) -> None:
         if not uploads:
             return
-        answer = await self.service.call(COMPLETE, ids=list(uploads))
-        for result in answer["completeUploads"]["results"]:
+        for result in await self._completed(list(uploads)):
             if result["problem"]:
                 self._fail(uploads[result["uploadId"]], f"was not accepted: {result['problem']}")
             elif result["state"] == "VERIFYING":
                 self.counts.files_verifying += 1
             else:
                 self.counts.files_sent += 1
+
+    async def _completed(self, ids: Sequence[str]) -> list[Any]:
+        """S3 may take longer for thousands of parts than a request may: it goes on, and what it has done is found."""
+        again = iter(range(_COMPLETED_AGAIN))
+        while True:
+            try:
+                results: list[Any] = (await self.service.call(COMPLETE, ids=ids))["completeUploads"]["results"]
+            except ServiceError as error:
+                if error.code != "TIMEOUT" or next(again, None) is None:
+                    raise
+            else:
+                return results
 
     def _fail(self, file: Local, how: str) -> None:
         self.complaints.append(failed(file.path, how))
@@ -226,9 +279,10 @@ def _for_object(file: Local, digest: str) -> dict[str, object]:
     return {"objectId": file.object_id, "file": announced}
 
 
-def _is_complete(there: Mapping[str, Any], file: Local, digest: str) -> bool:
+def _state(there: Mapping[str, Any], file: Local, digest: str) -> str:
+    """Of just this file, where its object has it."""
     known = there.get(file.object_id, {}).get("file") or {}
-    return (known.get("state"), known.get("size"), known.get("sha256")) == ("COMPLETE", file.size, digest)
+    return str(known["state"]) if is_of(known, file, digest) else ""
 
 
 @client_command("upload")
@@ -240,13 +294,14 @@ async def upload(service: Service, path: Path, batch_id: str | None, object_id: 
 
     DIR --batch ID makes an object of each regular file below DIR: its id is the relative path, which is unique in the
     tenant as all ids are, its data are path, size, type and mtime. Links, empty directories and what is no regular file
-    stay behind. So do, with a complaint, files of more than 5 GiB, paths of more than 256 characters (or what the
+    stay behind. So do, with a complaint, files of more than 5 TiB, paths of more than 256 characters (or what the
     service allows), and names that are not UTF-8 or have a backslash, a control character or a mark that turns the
     direction of writing.
     FILE --object ID sends one file, for an object that exists, or with --batch
     for a new one.
 
-    Run again it sends what is missing or has changed: files whose SHA-256 is there are left out. Where the tenant's
+    Run again it sends what is missing or has changed: files whose SHA-256 is there are left out, and of large ones the
+    parts that are there. Where the tenant's
     quota is reached it finishes what it has begun and stops. --json prints counts.
     """
     complaints: list[str] = []

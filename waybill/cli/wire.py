@@ -1,17 +1,18 @@
 """Bytes between files and S3: by presigned URLs, without the service and without its key."""
 
 import asyncio
-import hashlib
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, TypedDict
 from urllib.request import getproxies, proxy_bypass
 
 from storage.loopback import is_loopback
 from waybill.cli import client
+from waybill.cli.growing import Growing
+from waybill.cli.hashing import Advance
 
 if TYPE_CHECKING:
     import aiohttp
@@ -20,13 +21,11 @@ if TYPE_CHECKING:
 AT_ONCE = 16
 _PIECE_BYTES = 128 * 1024
 _SMALL_BYTES = 64 * 1024  # which take less time than a thread to have them taken by
-_HASHED_BYTES = 1024 * 1024
 _PAUSES_SECONDS = (0.2, 0.5, 1, 2, 4, 8)
 _TRANSIENT_STATUS = (429, 500, 502, 503, 504)
+_WHOLE, _PARTIAL = 200, 206
+_OTHER = (412, 416)  # the file is another than what is here is of, or shorter
 _TIMEOUT_SECONDS = 60  # in which not one more piece goes through
-
-Advance = Callable[[int], None]  # called with how many more bytes went through; negative when they go again
-
 
 _CHANGED = "it was changed meanwhile"
 
@@ -80,9 +79,14 @@ class Wire:
     ) -> None:
         await self._http.close()
 
-    async def put(self, path: Path, size: int, url: str, headers: Mapping[str, str], advance: Advance) -> None:
-        """Send a file. Raises Refused, Broken, OSError, client.Unreachable."""
-        given = {**headers, "Content-Length": str(size)}
+    async def put(
+        self, path: Path, size: int, url: str, headers: Mapping[str, str], advance: Advance, part: range | None = None
+    ) -> None:
+        """Send a file, or some of its bytes as a part. Raises Refused, Broken, OSError, client.Unreachable."""
+        span = range(size) if part is None else part
+        # Create-only: where it is refused an earlier attempt, whose answer was lost, has brought them.
+        taken = (409, 412) if part is None else ()
+        given = {**headers, "Content-Length": str(len(span))}
         where = self._where(url)
 
         async def once(moved: Advance) -> None:
@@ -90,9 +94,10 @@ class Wire:
 
             async def pieces() -> AsyncIterator[bytes]:
                 nonlocal broken
-                left = size
+                left = len(span)
                 try:
-                    while piece := await asyncio.to_thread(_read, file, left):
+                    while left:
+                        piece = await asyncio.to_thread(_read, file, min(left, _PIECE_BYTES))
                         yield piece
                         left -= len(piece)
                         moved(len(piece))
@@ -101,45 +106,55 @@ class Wire:
                     raise
 
             with path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size != size:
+                    raise OSError(0, _CHANGED)
+                file.seek(span.start)
                 # What is small is still in memory, for it was read to be hashed.
-                body = pieces() if size > _SMALL_BYTES else _read_whole(file, size)
+                body = pieces() if len(span) > _SMALL_BYTES else _read_all(file, len(span))
                 try:
-                    async with self._http.put(data=body, headers=given, **where) as answer:
-                        # Create-only: where it is refused an earlier attempt, whose answer was lost, has brought them.
-                        _check(answer.status, 409, 412)
+                    # What a part's URL of an hour ago gets is heard before the bytes are on their way.
+                    asks = part is not None
+                    async with self._http.put(data=body, headers=given, expect100=asks, **where) as answer:
+                        _check(answer.status, *taken)
                 except self._errors:
                     if broken is not None:
                         raise broken from None
                     raise
             if isinstance(body, bytes):
-                moved(size)
+                moved(len(body))
 
         await self._repeated(once, advance)
 
-    async def get(self, url: str, file: BinaryIO, advance: Advance) -> str:
-        """Fetch a file's bytes and return their SHA-256 in hexadecimal.
+    async def get(self, url: str, growing: Growing) -> int:
+        """Fetch a file's bytes after those that are here; returns how many came.
 
         Raises Refused, Broken, OSError, client.Unreachable.
         """
-        digest = hashlib.sha256()
         where = self._where(url)
+        came_bytes = 0
 
         async def once(moved: Advance) -> None:
-            nonlocal digest
-            digest = hashlib.sha256()
-            file.seek(0)
-            file.truncate()
-            async with self._http.get(**where) as answer:
+            nonlocal came_bytes
+            async with self._http.get(headers=_rest_of(growing), **where) as answer:
+                if answer.status in (_WHOLE, *_OTHER):
+                    growing.begin_again()
                 _check(answer.status)
+                if answer.status == _PARTIAL and not _continues(answer.headers, growing):
+                    raise Refused(answer.status)
+                growing.etag = answer.headers.get("ETag", growing.etag)
                 async for piece in answer.content.iter_chunked(_PIECE_BYTES):
-                    if len(piece) > _SMALL_BYTES:
-                        await asyncio.to_thread(_take, file, digest, piece)
-                    else:
-                        _take(file, digest, piece)
+                    await _take(growing, piece)
+                    came_bytes += len(piece)
+                    growing.advance(len(piece))
                     moved(len(piece))
 
-        await self._repeated(once, advance)
-        return digest.hexdigest()
+        try:
+            await self._repeated(once, _ignore, lambda: growing.size)
+        except Refused as error:
+            if error.status not in _OTHER:
+                raise
+            await self._repeated(once, _ignore, lambda: growing.size)
+        return came_bytes
 
     def _where(self, url: str) -> "_Where":
         """The proxy is looked up once for all URLs of a host: aiohttp would do it for each request, in a thread."""
@@ -150,13 +165,16 @@ class Wire:
             self._proxies[origin] = None if direct else getproxies().get(signed.scheme)
         return {"url": signed, "proxy": self._proxies[origin], "allow_redirects": False}
 
-    async def _repeated(self, once: Callable[[Advance], Awaitable[None]], advance: Advance) -> None:
-        """What goes away by itself is repeated for about 16 seconds.
+    async def _repeated(
+        self, once: Callable[[Advance], Awaitable[None]], advance: Advance, kept: Callable[[], int] = int
+    ) -> None:
+        """What goes away by itself is repeated for about 16 seconds; anew for each time that more bytes are ``kept``.
 
         Raises client.Unreachable where nothing else got through meanwhile: then it is not worth trying for the rest.
         """
         pauses = iter(_PAUSES_SECONDS)
         done = self._done
+        most_kept = kept()
         while True:
             moved_bytes = 0
             try:
@@ -177,6 +195,8 @@ class Wire:
                     what = f"S3 does not answer: {error or type(error).__name__}"
                 else:
                     raise
+                if kept() > most_kept:
+                    most_kept, pauses = kept(), iter(_PAUSES_SECONDS)
                 pause = next(pauses, None)
                 if pause is None:
                     if done == self._done:
@@ -193,36 +213,45 @@ def _check(status: int, *taken: int) -> None:
         raise Refused(status)
 
 
-def _read(file: BinaryIO, left: int) -> bytes:
-    """The next piece of a file of which so many bytes are announced and not sent yet. S3 would wait for them all."""
-    piece = file.read(_PIECE_BYTES)
-    if len(piece) > left or (not piece and left):
+def _read(file: BinaryIO, most: int) -> bytes:
+    """The next piece of a file of which more bytes are announced: S3 would wait for them."""
+    piece = file.read(most)
+    if not piece:
         raise OSError(0, _CHANGED)
     return piece
 
 
-def _read_whole(file: BinaryIO, size: int) -> bytes:
-    body = file.read(size + 1)
+def _read_all(file: BinaryIO, size: int) -> bytes:
+    body = file.read(size)
     if len(body) != size:
         raise OSError(0, _CHANGED)
     return body
 
 
-def _take(file: BinaryIO, digest: "hashlib._Hash", piece: bytes) -> None:
-    file.write(piece)
-    digest.update(piece)
+def _rest_of(growing: Growing) -> dict[str, str]:
+    if not growing.size:
+        return {}
+    headers = {"Range": f"bytes={growing.size}-"}
+    if growing.etag.startswith('"'):  # a weak one matches nothing
+        headers["If-Match"] = growing.etag
+    return headers
 
 
-def sha256_of(path: Path, stop: Event, advance: Advance) -> str:
-    """Of a file, in hexadecimal. To be called in a thread: it ends in vain, by an OSError, soon after ``stop`` is set.
+def _continues(headers: Mapping[str, str], growing: Growing) -> bool:
+    return headers.get("Content-Range", "").startswith(f"bytes {growing.size}-")
 
-    Otherwise a program would not end before a large file is read.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_HASHED_BYTES):
-            if stop.is_set():
-                raise InterruptedError
-            digest.update(piece)
-            advance(len(piece))
-    return digest.hexdigest()
+
+async def _take(growing: Growing, piece: bytes) -> None:
+    if len(piece) <= _SMALL_BYTES:
+        growing.take(piece)
+        return
+    task = asyncio.create_task(asyncio.to_thread(growing.take, piece))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])  # before anybody else looks how far it is
+        raise
+
+
+def _ignore(_: int) -> None:
+    pass
