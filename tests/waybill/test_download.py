@@ -1,16 +1,22 @@
 """`waybill download` where the files, the directory or S3 are not as they should be."""
 
+import contextlib
 import errno
+import hashlib
 import os
 import signal
 import socket
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
+from tests import processes
 from tests.conftest import wait_for
 from tests.waybill.commands import WAYBILL, Answer, Ask, Cli, between
 from waybill import locks
@@ -157,6 +163,141 @@ def test_what_a_killed_run_left_is_removed_and_what_another_writes_is_not(cli: C
         assert locks.lock(growing)
         cli.output("download", "--batch", "b", str(tmp_path / "back"))
     assert {path.name for path in below.iterdir()} == {".waybill-growing.part", ".part", "mine.part", "one"}
+
+
+FILM = bytes(range(256)) * 4_096
+
+
+def part_of(object_id: str, sha256: str | None) -> str:
+    """What is here of it."""
+    name = hashlib.sha256(f"{object_id}\0{sha256}".encode()).hexdigest()[:24]
+    return f".waybill-{name}.part"
+
+
+PART = part_of("film", hashlib.sha256(FILM).hexdigest())
+
+
+@pytest.fixture
+def film(cli: Cli, tmp_path: Path) -> Path:
+    """Where it goes to; it is in S3 as the object "film"."""
+    (tmp_path / "film").write_bytes(FILM)
+    cli.output("upload", str(tmp_path / "film"), "--batch", "b", "--object", "film")
+    back = tmp_path / "back"
+    back.mkdir()
+    return back / "film"
+
+
+def test_killed_download_goes_on_where_it_was(cli: Cli, film: Path) -> None:
+    half = FILM[: len(FILM) // 2]
+    with half_a_file(half) as url_of_half:
+
+        def answer(_: bytes, ask: Ask) -> Answer:
+            status, given = ask(cli.url)
+            parsed = orjson.loads(given)
+            for node in parsed["data"]["batch"]["objects"]["nodes"]:
+                node["file"]["access"]["url"] = url_of_half
+            return status, orjson.dumps(parsed)
+
+        with between(answer) as url:
+            command = ["download", "--batch", "b", str(film.parent)]
+            with processes.running(*command, **Cli(url, cli.key).variables) as first:
+                # What is not a whole buffer yet is lost.
+                wait_for(lambda: [part.stat().st_size for part in film.parent.iterdir()] > [len(half) - 2**18])
+                first.kill()
+                first.join()
+    [part] = film.parent.iterdir()
+    assert (part.name, FILM.startswith(part.read_bytes())) == (PART, True)
+    left_bytes = len(FILM) - part.stat().st_size
+    fetched = cli.json("download", "--batch", "b", str(film.parent))
+    assert (fetched["files_fetched"], fetched["bytes_fetched"]) == (1, left_bytes)
+    assert film.read_bytes() == FILM
+    assert list(film.parent.iterdir()) == [film]
+
+
+@contextlib.contextmanager
+def half_a_file(half: bytes) -> Iterator[str]:
+    """Where to get it from; the rest never comes."""
+    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.ExitStack() as connections:
+
+        def serve() -> None:
+            connection = connections.enter_context(server.accept()[0])
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(FILM) + half)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("left", "bytes_fetched"),
+    [
+        (FILM[:1000], len(FILM) - 1000),
+        (FILM, 0),
+        (FILM[:-1] + b"!", len(FILM)),
+        (b"!" + FILM[1:1000], 2 * len(FILM) - 1000),
+        (FILM + b"!", len(FILM)),
+    ],
+    ids=["some", "whole", "wrong", "wrong from the beginning", "longer"],
+)
+def test_what_is_here_of_a_file_is_proved_or_thrown_away(cli: Cli, film: Path, left: bytes, bytes_fetched: int) -> None:
+    (film.parent / PART).write_bytes(left)
+    fetched = cli.json("download", "--batch", "b", str(film.parent))
+    assert (fetched["files_fetched"], fetched["bytes_fetched"]) == (1, bytes_fetched)
+    assert film.read_bytes() == FILM
+    assert list(film.parent.iterdir()) == [film]
+
+
+def test_what_another_run_is_fetching_is_left_to_it(cli: Cli, film: Path) -> None:
+    with locks.opened(film.parent / PART) as growing:
+        assert locks.lock(growing)
+        growing.write(FILM[:1000])
+        growing.flush()
+        assert cli.json("download", "--batch", "b", str(film.parent))["bytes_fetched"] == len(FILM)
+        assert (film.parent / PART).read_bytes() == FILM[:1000]
+    assert film.read_bytes() == FILM
+
+
+def test_what_is_here_by_another_name_too_stays_as_it_is(cli: Cli, film: Path, tmp_path: Path) -> None:
+    (tmp_path / "backup").write_bytes(FILM[:1000])
+    (film.parent / PART).hardlink_to(tmp_path / "backup")
+    cli.output("download", "--batch", "b", str(film.parent))
+    assert (tmp_path / "backup").read_bytes() == FILM[:1000]
+    assert (film.read_bytes(), list(film.parent.iterdir())) == (FILM, [film])
+
+
+def test_file_without_a_digest_is_fetched_as_a_whole(cli: Cli, tmp_path: Path) -> None:
+    """Nothing would prove what is here of it."""
+    (tmp_path / part_of("o", None)).write_bytes(b"bo")
+    announced = {"objectId": "o", "file": {"name": "a", "contentType": "a/b", "size": 4}}
+    [sent] = cli.post(CREATE_BATCH, objects=[announced])["createBatch"]["uploads"]
+    headers = {header["name"]: header["value"] for header in sent["headers"]}
+    assert httpx.put(sent["url"], content=b"body", headers=headers, trust_env=False).status_code == 200
+    cli.post(COMPLETE, ids=[sent["id"]])
+    assert cli.json("download", "--batch", "b", str(tmp_path))["bytes_fetched"] == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["o"]
+
+
+CREATE_BATCH = """mutation($objects: [ObjectInput!]) { createBatch(input: {batchId: "b", objects: $objects}) {
+  uploads { id url headers { name value } } } }"""
+COMPLETE = "mutation($ids: [ID!]!) { completeUploads(input: {uploadIds: $ids}) { results { state } } }"
+
+
+def test_what_is_here_of_a_file_that_fails_stays_and_other_leavings_do_not(cli: Cli, film: Path) -> None:
+    (film.parent / PART).write_bytes(FILM[:1000])
+    (film.parent / ".waybill-left.part").touch()
+
+    def answer(body: bytes, ask: Ask) -> Answer:
+        if b"query One" in body:
+            return 200, orjson.dumps({"data": {"object": {"file": None}}})
+        status, given = ask(cli.url)
+        return status, given.replace(b"X-Amz-Signature=", b"X-Amz-Signature=0")
+
+    with between(answer) as url:
+        assert Cli(url, cli.key).run("download", "--batch", "b", str(film.parent)).exit_code == 1
+    [left] = film.parent.iterdir()
+    assert (left.name, left.read_bytes()) == (PART, FILM[:1000])
 
 
 def test_what_cannot_be_written_is_said_without_a_trace(cli: Cli, tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from tests.conftest import free_port, wait_for
 from tests.small_parts import PART_BYTES
 from tests.waybill.commands import Answer, Ask, Cli, between
 
-PENDING = """{ object(objectId: "film") { pendingUpload { id partCount parts {
-  nodes { number size url etag } } } } }"""
+PENDING = '{ object(objectId: "film") { pendingUpload { id parts { nodes { number size url etag } } } } }'
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def etags(cli: Cli) -> list[bool]:
     return [part["etag"] is not None for part in pending(cli)["parts"]["nodes"]]
 
 
-def send(cli: Cli, film: Path, **arguments: str) -> Any:
+def send(cli: Cli, film: Path) -> Any:
     return cli.json("upload", str(film), "--batch", "films", "--object", "film")
 
 
@@ -48,7 +47,7 @@ def assert_there(cli: Cli, film: Path, tmp_path: Path) -> None:
 
 @contextmanager
 def changed_parts(cli: Cli, change: Any) -> Iterator[Cli]:
-    """A service whose answers about parts are passed through ``change``, as long as that does not give None."""
+    """A service whose answers about parts go through ``change``, which changes what it is given."""
 
     def answer(body: bytes, ask: Ask) -> Answer:
         status, given = ask(cli.url)
@@ -84,7 +83,7 @@ def send_part(part: Any, body: bytes) -> None:
 
 
 def test_large_file_goes_up_in_parts_and_comes_back(cli: Cli, film: Path, tmp_path: Path) -> None:
-    asked = []
+    asked: list[Any] = []
     with changed_parts(cli, asked.append) as through:
         sent = send(through, film)
     assert (sent["files_sent"], sent["files_failed"], sent["bytes_sent"]) == (1, 0, film.stat().st_size)
@@ -140,7 +139,7 @@ def test_etags_that_are_no_md5_say_nothing(cli: Cli, film: Path) -> None:
 
 
 def test_url_of_a_part_that_has_expired_is_renewed_once_for_all_of_its_page(cli: Cli, film: Path) -> None:
-    asked = []
+    asked: list[Any] = []
 
     def spoil(nodes: list[Any]) -> None:
         asked.append(nodes)

@@ -117,7 +117,7 @@ def test_file_larger_than_s3_takes_is_not_even_read(cli: Cli, source: Path) -> N
     os.truncate(source / "f0", local_files.MOST_BYTES + 1)
     result = cli.run("upload", str(source), "--batch", "b")
     assert result.stdout == "files: 4 sent, 0 there before, 1 failed\n"
-    assert "5,368,709,121 bytes" in result.stderr
+    assert "5,497,558,138,881 bytes" in result.stderr
     assert cli.run("upload", str(source / "f0"), "--object", "o").exit_code == 1
 
 

@@ -98,7 +98,8 @@ async def test_download_that_breaks_often_goes_on_as_long_as_more_comes(peer: Pe
         top, _, body = rest(head).partition(b"\r\n\r\n")
         return top + b"\r\n\r\n" + body[:300_000]
 
-    peer.answers = [WHOLE[:300_000], b"", some, b"", some, b"", b"", rest]
+    away = NOTHING % b"503 Slow Down"
+    peer.answers = [WHOLE[:300_000], away, some, away, some, away, away, rest]
     with pytest.raises(Unreachable):
         async with Wire() as sut:
             await sut.get(peer.url, new)

@@ -65,7 +65,7 @@ def growing(directory: Path, object_id: str, sha256: str | None, advance: Advanc
     keeps = found is not None
     if found is None:
         name = _NAME.format(secrets.token_hex(8))
-        found = (directory / name).open("xb")
+        found = (directory / name).open("x+b")
         locks.lock(found)
     with found:
         one = Growing(directory / name, found, advance, keeps)
