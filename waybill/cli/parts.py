@@ -12,10 +12,15 @@ from waybill.cli.hashing import Advance, md5_of
 from waybill.cli.local_files import Local
 from waybill.cli.wire import AT_ONCE, Refused, Wire
 
-PARTS = """query Parts($id: ID!, $first: Int, $after: String, $etags: Boolean!) { node(id: $id) { ... on Upload {
-  partSize parts(first: $first, after: $after) {
-    nodes { number size url etag @include(if: $etags) } pageInfo { hasNextPage endCursor } } } } }"""
 
+def _parts(fields: str) -> str:
+    return f"""query Parts($id: ID!, $first: Int, $after: String) {{ node(id: $id) {{ ... on Upload {{
+      partSize parts(first: $first, after: $after) {{
+        nodes {{ {fields} }} pageInfo {{ hasNextPage endCursor }} }} }} }} }}"""
+
+
+PARTS = _parts("number size url")
+PARTS_THERE = _parts("number size url etag")  # for which S3 is asked, each time
 PENDING = """query Pending($ids: [String!], $first: Int) { objects(first: $first, where: {objectIds: $ids}) {
   nodes { pendingUpload { id size sha256 partCount object { objectId } } } } }"""
 ABORT = "mutation Abort($ids: [ID!]!) { abortUploads(input: {uploadIds: $ids}) { results { state } } }"
@@ -61,7 +66,11 @@ class _Page:
 
 @dataclass
 class Parts:
-    """Of one upload. ``bytes_sent`` are those that S3 had not."""
+    """Of one upload. ``bytes_sent`` are those that S3 had not.
+
+    ``etags`` are S3's, by number. They have to be said where others were there before: it may have both, and which came
+    later is not always known.
+    """
 
     service: Service
     wire: Wire
@@ -70,9 +79,11 @@ class Parts:
     sent: Advance
     stop: Event  # ends what is read in threads
     bytes_sent: int = 0
+    etags: dict[int, str] = field(default_factory=dict)
+    have_replaced: bool = False
 
     async def send(self, *, are_there: bool) -> None:
-        """All of them, or those that are not there where some may be.
+        """All of them; or where some may be there already, those that are not.
 
         Raises Gone, Refused, Broken, OSError, ServiceError.
         """
@@ -89,6 +100,8 @@ class Parts:
                 async for page in self._pages(are_there):
                     there = await asyncio.to_thread(self._right, page)
                     self.sent(sum(len(page.spans[number]) for number in there))
+                    self.etags.update((number, page.etags[number]) for number in there)
+                    self.have_replaced = self.have_replaced or len(there) < len(page.etags)
                     for number in page.spans:
                         if number not in there:
                             await slots.acquire()
@@ -106,7 +119,8 @@ class Parts:
             after = page.end
 
     async def _page(self, after: str | None, are_there: bool) -> _Page:
-        asked = await self.service.call(PARTS, id=self.upload_id, first=PAGE, after=after, etags=are_there)
+        operation = PARTS_THERE if are_there else PARTS
+        asked = await self.service.call(operation, id=self.upload_id, first=PAGE, after=after)
         if asked["node"] is None:
             raise Gone
         part_bytes, parts = asked["node"]["partSize"], asked["node"]["parts"]
@@ -136,18 +150,19 @@ class Parts:
         async with self.wire.turns:
             url = page.urls[number]
             try:
-                await self._put(part, url)
+                etag = await self._put(part, url)
             except Refused as error:
                 if error.status != _FORBIDDEN:
                     raise
-                await self._put(part, await self._renewed(page, number, url))
+                etag = await self._put(part, await self._renewed(page, number, url))
+        self.etags[number] = etag
         self.bytes_sent += len(part)
 
-    async def _put(self, part: range, url: str) -> None:
+    async def _put(self, part: range, url: str) -> str:
         if not url:
             raise Gone
         try:
-            await self.wire.put(self.file.path, self.file.size, url, {}, self.sent, part)
+            return await self.wire.put(self.file.path, self.file.size, url, {}, self.sent, part)
         except Refused as error:
             if error.status == _NOT_FOUND:
                 raise Gone from error

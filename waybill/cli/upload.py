@@ -34,8 +34,8 @@ CREATE_UPLOADS = f"""mutation CreateUploads($files: [ObjectFileInput!]!) {{
   createUploads(input: {{files: $files}}) {{ {_UPLOADS} }} }}"""
 SET_DATA = """mutation SetData($id: String!, $data: [DatumInput!]!) {
   updateObjectData(input: {objectId: $id, set: $data}) { object { id } } }"""
-COMPLETE = """mutation Complete($ids: [ID!]!) { completeUploads(input: {uploadIds: $ids}) {
-  results { uploadId state problem } } }"""
+COMPLETE = """mutation Complete($ids: [ID!]!, $parts: [SentPartsInput!]) {
+  completeUploads(input: {uploadIds: $ids, parts: $parts}) { results { uploadId state problem } } }"""
 
 
 @dataclass
@@ -59,6 +59,7 @@ class Work:
     full: str = ""  # what the service said where the tenant's quota was reached; nothing more is announced then
     files_left: int = 0  # because of that
     _begun: set[str] = field(default_factory=set)  # uploads of which S3 may have parts
+    _etags: dict[str, Any] = field(default_factory=dict)  # of those that have to be said
     _hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HASHED_AT_ONCE))
     _stop: Event = field(default_factory=Event)
 
@@ -242,6 +243,8 @@ class Work:
             await parts.send(are_there=upload["id"] in self._begun)
         finally:
             self.counts.bytes_sent += parts.bytes_sent
+        if parts.have_replaced:
+            self._etags[upload["id"]] = [{"number": number, "etag": etag} for number, etag in parts.etags.items()]
 
     async def _send(self, file: Local, upload: Any) -> None:
         headers = {header["name"]: header["value"] for header in upload["headers"]}
@@ -260,14 +263,16 @@ class Work:
 
     async def _completed(self, ids: Sequence[str]) -> list[Any]:
         """S3 may take longer for thousands of parts than a request may: it goes on, and what it has done is found."""
+        parts = [{"uploadId": key, "parts": self._etags[key]} for key in ids if key in self._etags]
         again = iter(range(_COMPLETED_AGAIN))
         while True:
             try:
-                results: list[Any] = (await self.service.call(COMPLETE, ids=ids))["completeUploads"]["results"]
+                answer = await self.service.call(COMPLETE, ids=ids, parts=parts)
             except ServiceError as error:
                 if error.code != "TIMEOUT" or next(again, None) is None:
                     raise
             else:
+                results: list[Any] = answer["completeUploads"]["results"]
                 return results
 
     def _fail(self, file: Local, how: str) -> None:

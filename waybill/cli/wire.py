@@ -81,15 +81,19 @@ class Wire:
 
     async def put(
         self, path: Path, size: int, url: str, headers: Mapping[str, str], advance: Advance, part: range | None = None
-    ) -> None:
-        """Send a file, or some of its bytes as a part. Raises Refused, Broken, OSError, client.Unreachable."""
+    ) -> str:
+        """Send a file, or some of its bytes as a part, and return S3's ETag of it.
+
+        Raises Refused, Broken, OSError, client.Unreachable."""
         span = range(size) if part is None else part
         # Create-only: where it is refused an earlier attempt, whose answer was lost, has brought them.
         taken = (409, 412) if part is None else ()
         given = {**headers, "Content-Length": str(len(span))}
         where = self._where(url)
+        etag = ""
 
         async def once(moved: Advance) -> None:
+            nonlocal etag
             broken: OSError | None = None
 
             async def pieces() -> AsyncIterator[bytes]:
@@ -116,6 +120,7 @@ class Wire:
                     asks = part is not None
                     async with self._http.put(data=body, headers=given, expect100=asks, **where) as answer:
                         _check(answer.status, *taken)
+                        etag = answer.headers.get("ETag", "")
                 except self._errors:
                     if broken is not None:
                         raise broken from None
@@ -124,6 +129,7 @@ class Wire:
                 moved(len(body))
 
         await self._repeated(once, advance)
+        return etag
 
     async def get(self, url: str, growing: Growing) -> int:
         """Fetch a file's bytes after those that are here; returns how many came.
