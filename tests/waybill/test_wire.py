@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import os
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -127,6 +129,58 @@ async def test_broken_upload_begins_again_and_a_refusal_as_already_there_is_succ
         await sut.put(tmp_path / "file", len(BODY), peer.url, {}, moved.append)
     assert peer.received == [BODY, BODY]
     assert sum(moved) == len(BODY)
+
+
+async def test_memory_does_not_grow_with_a_part_of_a_large_file(tmp_path: Path) -> None:
+    size, end = 5 * 1024**3, 32 * 1024**2
+    with (tmp_path / "sparse").open("xb") as file:
+        file.truncate(size)
+        file.seek(-end, os.SEEK_END)
+        file.write(b"begin")
+    received: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert await reader.readexactly(5) == b"begin"
+        received.append(5)
+        while sum(received) < end:
+            received.append(len(await reader.read(65536)))
+        writer.write(b'HTTP/1.1 200 OK\r\nETag: "it"\r\nContent-Length: 0\r\n\r\n')
+        writer.close()
+
+    async with Wire() as sut, await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/key"
+        tracemalloc.start()
+        try:
+            assert await sut.put(tmp_path / "sparse", size, url, {}, _ignore, range(size - end, size)) == '"it"'
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert sum(received) == end
+    assert peak_bytes < end / 8
+
+
+async def test_part_that_is_refused_is_not_sent(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(BODY)
+    received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(NOTHING % b"403 Expired")
+        received.set_result(await reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/key"
+        async with Wire() as sut:
+            with pytest.raises(Refused, match="403"):
+                await sut.put(tmp_path / "file", len(BODY), url, {}, _ignore, range(len(BODY)))
+        assert await received == b""
+
+
+def _ignore(_: int) -> None:
+    pass
 
 
 async def test_what_stays_away_is_unreachable(peer: Peer, new: Growing) -> None:
