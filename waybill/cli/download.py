@@ -144,7 +144,8 @@ class Work:
         """The number of bytes that came. The file appears when it is whole and proved."""
         with growing(path.parent, object_id, file["sha256"], self.bar.advance) as part:
             self._left.add(part.path)
-            await asyncio.to_thread(part.read, int(file["size"]), self._stop)
+            if part.found_bytes:
+                await asyncio.to_thread(part.read, int(file["size"]), self._stop)
             fetched_bytes = 0
             for is_last in (part.size == 0, True):
                 async with self.wire.turns:

@@ -24,18 +24,18 @@ class Growing:
     file: BinaryIO
     advance: Advance
     keeps: bool
+    found_bytes: int  # of an earlier run, in the file from the beginning; to be read before anything is taken
     size: int = 0
     etag: str = ""
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def read(self, most: int, stop: Event) -> None:
         """Know what an earlier run has left; to be called in a thread. More than the file has is nothing of it."""
-        found_bytes = os.fstat(self.file.fileno()).st_size
-        if found_bytes > most:
+        if self.found_bytes > most:
             self.begin_again()
             return
         take_in(self.file, self.digest, stop, self.advance)
-        self.size = found_bytes
+        self.size = self.found_bytes
 
     def take(self, piece: bytes) -> None:
         self.file.write(piece)
@@ -68,7 +68,7 @@ def growing(directory: Path, object_id: str, sha256: str | None, advance: Advanc
         found = (directory / name).open("x+b")
         locks.lock(found)
     with found:
-        one = Growing(directory / name, found, advance, keeps)
+        one = Growing(directory / name, found, advance, keeps, os.fstat(found.fileno()).st_size)
         try:
             yield one
         finally:

@@ -121,8 +121,6 @@ class Parts:
     async def _page(self, after: str | None, are_there: bool) -> _Page:
         operation = PARTS_THERE if are_there else PARTS
         asked = await self.service.call(operation, id=self.upload_id, first=PAGE, after=after)
-        if asked["node"] is None:
-            raise Gone
         part_bytes, parts = asked["node"]["partSize"], asked["node"]["parts"]
         info, nodes = parts["pageInfo"], {node["number"]: node for node in parts["nodes"]}
         starts = {number: (number - 1) * int(part_bytes) for number in nodes}
