@@ -8,8 +8,8 @@ variables is left open and filled in by each request, once per definition, howev
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from graphql import (
     ArgumentNode,
@@ -35,7 +35,7 @@ from graphql import (
 )
 
 from graph import filter_cost, introspection
-from graph.entries import Entries, entries
+from graph.cost_levels import Definition, Filter, Given, Level, Longest, Page, PageSizes, Sent, Units
 from graph.literals import Variables, has_variable, plain
 
 # In tenths of a point.
@@ -62,130 +62,10 @@ _TOTAL = 10 * POINT  # linear in the matches: as long as 70,000 of them take
 _NODES = {"DataKey": 10 * POINT, "DataValue": 10 * POINT}  # each is counted, up to 10,000
 _ENTRIES = {"completeUploads": POINT}  # of the longest list: S3 is asked about each
 
-_MANY = 1_000_000_000  # where sums and products stop: nested fragments can make them hundreds of digits long
-
-
-@dataclass(frozen=True, slots=True)
-class PageSizes:
-    """As far as lists count; all are settings."""
-
-    usual: int = 10
-    most: int = 100
-    rows: int = 20_000  # of all lists: an operation whose lists may have more is stopped while it runs
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """How many nodes a list may have: the larger of ``first`` and ``last``, or as many as ``ids`` has."""
-
-    given: tuple[ValueNode, ...]
-    sizes: PageSizes
-
-    def of(self, variables: Variables) -> int:
-        numbers = [number for node in self.given if (number := _number(plain(node, variables))) is not None]
-        return min(max(numbers, default=self.sizes.usual), self.sizes.most)
-
-
-def _number(value: object) -> int | None:
-    """None where nothing is said; what is no number is refused before anything runs."""
-    if isinstance(value, list):
-        return len(value)
-    return int(min(max(value, 0), _MANY)) if isinstance(value, int | float) else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Filter:
-    """What a list is filtered by, where variables say some of it; counts units instead of nodes."""
-
-    where: ValueNode
-
-    def units(self, variables: Variables) -> int:
-        return filter_cost.units(plain(self.where, variables))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Given:
-    """What a mutation is given."""
-
-    arguments: tuple[tuple[ValueNode, GraphQLInputType], ...]
-
-    def counted(self, variables: Variables) -> Entries:
-        counts = [entries(plain(node, variables), type_) for node, type_ in self.arguments]
-        return Entries(sum(one.all for one in counts), max((one.longest for one in counts), default=0))
-
-
-@dataclass(frozen=True, slots=True)
-class _Longest:
-    """The longest list of what a mutation is given."""
-
-    given: _Given
-
-
-@dataclass(slots=True)
-class _Level:
-    """What is counted equally often: as often as the level around it, times ``size``."""
-
-    around: int
-    size: int | _Page | _Filter | _Given | _Longest | None  # None: the longest list of all mutations of the operation
-    units: int = 0
-
-
-class _Units(NamedTuple):
-    """Of a fragment where it is used once."""
-
-    each: int
-    of_list: int = 0  # what a list costs as a whole, where the fragment is on a connection
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """What a request fills in."""
-
-    variables: Variables
-    given: Mapping[_Given, Entries]
-    longest: int
-
-
-@dataclass(slots=True)
-class _Definition:
-    levels: list[_Level] = field(default_factory=lambda: [_Level(0, 1)])
-    of_list: int = 0
-    spreads: list[tuple[int, str]] = field(default_factory=list)  # level, fragment
-    given: list[_Given] = field(default_factory=list)
-
-    @property
-    def is_fixed(self) -> bool:
-        return all(isinstance(level.size, int) for level in self.levels)
-
-    def units(self, sent: _Sent, fragments: Mapping[str, _Units], most: int) -> _Units:
-        times = [1]
-        total, of_list = self.levels[0].units, self.of_list
-        for level in self.levels[1:]:
-            size, around = level.size, times[level.around]
-            if size is None:
-                count = min(sent.longest * around, _MANY)
-            elif isinstance(size, _Given):
-                count = min(sent.given[size].all * around, _MANY)
-            elif isinstance(size, _Longest):
-                count = min(sent.given[size.given].longest * around, _MANY)
-            elif isinstance(size, _Filter):
-                count = min(size.units(sent.variables) * around, _MANY)
-            else:
-                count = min((size if isinstance(size, int) else size.of(sent.variables)) * around, most)
-            times.append(count)
-            total += count * level.units
-        for index, fragment in self.spreads:
-            total += times[index] * fragments[fragment].each
-            if index:
-                total += times[self.levels[index].around] * fragments[fragment].of_list
-            else:
-                of_list += fragments[fragment].of_list
-        return _Units(min(total, _MANY), min(of_list, _MANY))
-
 
 @dataclass(slots=True)
 class _Operation:
-    used: list[tuple[str, _Definition]]  # fragments before whatever uses them; the operation is the last
+    used: list[tuple[str, Definition]]  # fragments before whatever uses them; the operation is the last
     defaults: dict[str, Any]
     most: int
     fixed: int | None = None
@@ -196,8 +76,8 @@ class _Operation:
         if self.defaults:
             variables = self.defaults | dict(variables)
         given = {one: one.counted(variables) for _, each in self.used for one in each.given}
-        sent = _Sent(variables, given, max((one.longest for one in given.values()), default=0))
-        units: dict[str, _Units] = {}
+        sent = Sent(variables, given, max((one.longest for one in given.values()), default=0))
+        units: dict[str, Units] = {}
         for name, each in self.used:
             units[name] = each.units(sent, units, self.most)
         points = max(1, -(-units[""].each // POINT))
@@ -214,7 +94,7 @@ class Costs:
         self._fragments = {
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
-        self._definitions: dict[str, _Definition] = {}  # of fragments
+        self._definitions: dict[str, Definition] = {}  # of fragments
         self._operations: dict[int, _Operation] = {}
 
     def points(self, operation: OperationDefinitionNode, variables: Variables) -> int:
@@ -225,7 +105,7 @@ class Costs:
 
     def _read(self, operation: OperationDefinitionNode) -> _Operation:
         own = self._walk.definition(operation, self._walk.root(operation))
-        used: dict[str, _Definition] = {}
+        used: dict[str, Definition] = {}
         entered: set[str] = set()
         stack = [name for _, name in own.spreads]
         while stack:
@@ -243,7 +123,7 @@ class Costs:
         }
         return _Operation([*used.items(), ("", own)], defaults, self._walk.sizes.rows)
 
-    def _fragment(self, name: str) -> _Definition:
+    def _fragment(self, name: str) -> Definition:
         if name not in self._definitions:
             node = self._fragments[name]
             self._definitions[name] = self._walk.definition(node, self._walk.type(node.type_condition.name.value))
@@ -265,10 +145,8 @@ class _Walk:
     def type(self, name: str) -> GraphQLNamedType:
         return self._schema.type_map[name]
 
-    def definition(
-        self, node: OperationDefinitionNode | FragmentDefinitionNode, type_: GraphQLNamedType
-    ) -> _Definition:
-        found = _Definition()
+    def definition(self, node: OperationDefinitionNode | FragmentDefinitionNode, type_: GraphQLNamedType) -> Definition:
+        found = Definition()
         # A stack instead of recursion, so that no document can exhaust Python's.
         stack: list[tuple[SelectionSetNode, GraphQLNamedType, int]] = [(node.selection_set, type_, 0)]
         while stack:
@@ -295,7 +173,7 @@ class _Walk:
         definition: GraphQLField = type_.fields[name]
         return definition
 
-    def _field(self, found: _Definition, node: FieldNode, type_: GraphQLNamedType, level: int) -> int:
+    def _field(self, found: Definition, node: FieldNode, type_: GraphQLNamedType, level: int) -> int:
         """Counts a field; the level of what is selected below it."""
         name = node.name.value
         if introspection.is_introspection(type_, name):
@@ -310,31 +188,31 @@ class _Walk:
         arguments = {one.name.value: one for one in node.arguments or ()}
         if type_ is self._mutation:
             found.levels[level].units += MUTATION
-            given = _Given(tuple(_listed(arguments, definition.args)))
+            given = Given(tuple(_listed(arguments, definition.args)))
             found.given.append(given)
-            found.levels.append(_Level(level, given, ROW))
+            found.levels.append(Level(level, given, ROW))
             if name in _ENTRIES:
-                found.levels.append(_Level(level, _Longest(given), _ENTRIES[name]))
+                found.levels.append(Level(level, Longest(given), _ENTRIES[name]))
             return level
         if "where" in arguments:
             _count_filter(found, level, arguments["where"].value)
         result = get_named_type(definition.type)
         if (size := _size(arguments, definition.args, self.sizes)) is not None:
-            found.levels.append(_Level(level, size, _NODES.get(result.name, ROW)))
+            found.levels.append(Level(level, size, _NODES.get(result.name, ROW)))
             return len(found.levels) - 1
         if (
             type_ in self._payloads
             and node.selection_set
             and isinstance(get_nullable_type(definition.type), GraphQLList)
         ):
-            found.levels.append(_Level(level, None, ROW))
+            found.levels.append(Level(level, None, ROW))
             return len(found.levels) - 1
         if not in_list and _is_node(result):
             found.levels[level].units += ROW
         return level
 
 
-def _count_total(found: _Definition, level: int) -> None:
+def _count_total(found: Definition, level: int) -> None:
     """Once for the list, whose nodes the level is of."""
     if level:
         found.levels[found.levels[level].around].units += _TOTAL
@@ -342,10 +220,10 @@ def _count_total(found: _Definition, level: int) -> None:
         found.of_list += _TOTAL
 
 
-def _count_filter(found: _Definition, level: int, where: ValueNode) -> None:
+def _count_filter(found: Definition, level: int, where: ValueNode) -> None:
     """As often as there are lists of it, of which the level is around."""
     if has_variable(where):
-        found.levels.append(_Level(level, _Filter(where), 1))
+        found.levels.append(Level(level, Filter(where), 1))
     else:
         found.levels[level].units += filter_cost.units(plain(where, {}))
 
@@ -358,14 +236,14 @@ def _is_node(type_: GraphQLNamedType) -> bool:
 
 def _size(
     given: Mapping[str, ArgumentNode], possible: Mapping[str, GraphQLArgument], sizes: PageSizes
-) -> int | _Page | None:
+) -> int | Page | None:
     """None if the field has no arguments that say how many nodes there may be."""
     if not possible.keys() & {"first", "last", "ids"}:
         return None
     nodes = tuple(given[name].value for name in ("first", "last", "ids") if name in given)
     if not nodes:
         return sizes.usual
-    page = _Page(nodes, sizes)
+    page = Page(nodes, sizes)
     return page if any(map(has_variable, nodes)) else page.of({})
 
 

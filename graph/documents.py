@@ -20,7 +20,8 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from graph import limits
-from graph.cost import Costs, PageSizes
+from graph.cost import Costs
+from graph.cost_levels import PageSizes
 from graph.errors import (
     MORE_ERRORS,
     MOST_ERRORS,

@@ -21,7 +21,7 @@ from access.credentials import Attempt
 from access.policy import Caller
 from access.rates import Reservation
 from graph import idempotency, metrics, transport
-from graph.cost import PageSizes
+from graph.cost_levels import PageSizes
 from graph.deadline import Deadline, End
 from graph.documents import Document, Documents
 from graph.errors import (

@@ -15,7 +15,7 @@ from access.credentials import Attempt, Authenticator
 from access.policy import Caller
 from access.rates import RateLimits, Rates, Reservation
 from graph.context import S3, Context, InputLimits
-from graph.cost import PageSizes
+from graph.cost_levels import PageSizes
 from graph.endpoint import GraphQLEndpoint
 from graph.limits import AnswerLimits, QueryLimits
 from graph.schema import schema

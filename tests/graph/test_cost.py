@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph import cost
-from graph.cost import Costs, PageSizes
+from graph.cost import Costs
+from graph.cost_levels import PageSizes
 from graph.documents import Documents
 from graph.limits import QueryLimits
 from graph.schema import schema

@@ -2,7 +2,7 @@
 
 import pytest
 
-from graph.cost import PageSizes
+from graph.cost_levels import PageSizes
 from graph.documents import Documents
 from graph.limits import QueryLimits
 from tests.graph.tiny import schema

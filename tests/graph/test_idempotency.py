@@ -17,7 +17,7 @@ from graph import idempotency
 from models import KeyScope, answers, database
 from models.asyncpg_client import Transaction
 from storage.client import Storage
-from storage.proof import prove
+from storage.proof import examine
 from tests.access.test_audit import log
 from tests.access.test_matrix import CALLERS, TABLE, fields, operator_key, world
 from tests.conftest import Caller, NewCaller
@@ -377,9 +377,9 @@ async def test_nothing_is_claimed_and_no_connection_held_while_s3_is_asked(
 
     async def asked(*arguments: Any, **options: Any) -> Any:
         held.append(isinstance(database._client(), TransactionalDBClient))
-        return await prove(*arguments, **options)
+        return await examine(*arguments, **options)
 
-    monkeypatch.setattr("graph.context.prove", asked)
+    monkeypatch.setattr("graph.context.examine", asked)
     first = await send(admin, "key", COMPLETE, ids=[upload["id"]])
     assert code(first) is None
     assert said(await send(admin, "key", COMPLETE, ids=[upload["id"]])) == said(first)

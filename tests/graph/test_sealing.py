@@ -30,8 +30,8 @@ WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND w
 
 # Mutations that change nothing in a batch; all others are refused for a sealed one.
 APART = {
-    "createBatch", "deleteBatch", "sealBatch", "completeUploads", "grantAccess", "revokeAccess", "createKey",
-    "rotateKey", "revokeKey", "createUser", "updateUser", "revokeUser", "updateTenant", "createTenant",
+    "createBatch", "deleteBatch", "sealBatch", "completeUploads", "abortUploads", "grantAccess", "revokeAccess",
+    "createKey", "rotateKey", "revokeKey", "createUser", "updateUser", "revokeUser", "updateTenant", "createTenant",
     "suspendTenant", "resumeTenant", "setQuotas",
 }  # fmt: skip
 CHANGES = [name for name in fields("Mutation") if name.partition(".")[2] not in APART]

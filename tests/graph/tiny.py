@@ -22,7 +22,7 @@ from access.credentials import Attempt
 from access.policy import Viewer
 from access.rates import RateLimits, Rates
 from graph.coercion import build_inputs
-from graph.cost import PageSizes
+from graph.cost_levels import PageSizes
 from graph.endpoint import GraphQLEndpoint
 from graph.limits import AnswerLimits, QueryLimits
 from models import AccessLevel, Role
