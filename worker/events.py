@@ -27,8 +27,11 @@ _OUTCOMES = {
     Verdict.UNREAD: "verifying",
     Verdict.SIZE_MISMATCH: "wrong",
     Verdict.CHECKSUM_MISMATCH: "wrong",
+    Verdict.ABORTED: "wrong",
     Verdict.FILE_MISSING: "missing",
+    Verdict.PART_MISMATCH: "missing",
 }
+_TO_COME = (Verdict.FILE_MISSING, Verdict.PART_MISMATCH)  # of what can still be sent S3 tells when it is there
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +93,7 @@ async def _finish(storage: Storage, keys: Sequence[Created]) -> None:
     rows = [row for row in found if row["file_state"] == FileState.PENDING]
     verdicts = await prove(storage, [claim_of(row) for row in rows], most_read_bytes=0)
     # What is missing stays as it is: a forged event must not even put off when it is looked for.
-    await judge(pair for pair in zip(rows, verdicts, strict=True) if pair[1] is not Verdict.FILE_MISSING)
+    await judge(pair for pair in zip(rows, verdicts, strict=True) if pair[1] not in _TO_COME)
     for verdict in verdicts:
         EVENTS.labels(_OUTCOMES[verdict]).inc()
     EVENTS.labels("unknown").inc(len(set(keys)) - len(found))

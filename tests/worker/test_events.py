@@ -18,8 +18,10 @@ from models.errors import StorageUnavailable
 from storage import events as sqs
 from storage.client import Storage, connected
 from storage.events import EventQueue, event_queue
+from storage.multipart import Place, abort_many
 from storage.signing import Credentials
 from tests.conftest import Caller, NewCaller, running
+from tests.graph.test_parts import BODY, parts_of, place_of
 from tests.models.conftest import until
 from tests.uploads import announced, put
 from waybill.app import storage_config
@@ -146,6 +148,31 @@ async def test_forged_event_changes_nothing(notified: Notified) -> None:
     assert await notified.take() == 0
 
 
+async def test_forged_event_of_an_upload_in_parts_changes_nothing(notified: Notified) -> None:
+    upload = await announced(notified.caller, BODY)
+    [first] = await parts_of(notified.caller, upload)
+    before = await database.fetch("SELECT * FROM uploads WHERE tenant_id = $1", notified.caller.tenant.id)
+    missing = count("missing")
+    await notified.send(event(await notified.key()))
+    assert await notified.take() == 1
+    async with httpx.AsyncClient(trust_env=False) as client:
+        await client.put(first["url"], content=b"of another size")  # which this S3 does not refuse
+    await notified.send(event(await notified.key()))
+    assert await notified.take() == 1
+    assert await database.fetch("SELECT * FROM uploads WHERE tenant_id = $1", notified.caller.tenant.id) == before
+    assert count("missing") == missing + 2
+    assert await notified.take() == 0
+
+
+async def test_event_of_an_upload_whose_parts_are_gone_ends_it(notified: Notified) -> None:
+    await announced(notified.caller, BODY)
+    assert await abort_many(notified.storage, [Place(*await place_of(notified.caller))]) == {}
+    await notified.send(event(await notified.key()))
+    assert await notified.take() == 1
+    assert await notified.state() == "EXPIRED"
+    assert await notified.take() == 0
+
+
 async def test_bytes_that_are_others_than_announced_are_given_up(notified: Notified) -> None:
     upload = await announced(notified.caller, b"hello", proved=False)
     assert await put(upload, b"hello") == 200
@@ -181,6 +208,7 @@ async def test_events_that_are_repeated_unknown_or_of_other_things_are_counted_a
 
 async def test_messages_that_cannot_be_read_go_to_the_dead_letters(notified: Notified) -> None:
     bodies = [" ", "[]", '{"Records": [{"s3": null}]}', '{"Records": 1}', "null"]
+    bodies += [event("a%00b"), event("a\ud800b"), "[" * 100_000]
     before = count("malformed")
     upload = await announced(notified.caller, b"hello", proved=False)
     for body in bodies:
