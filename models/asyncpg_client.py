@@ -4,8 +4,10 @@ Tortoise picks the schema editor by the word "asyncpg" in this module's name.
 """
 
 import contextlib
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 import asyncpg
 from prometheus_client import Gauge
@@ -26,6 +28,17 @@ _TRANSACTION_CONTROL = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
 _open = Gauge("waybill_database_connections", "connections to PostgreSQL")
 _idle = Gauge("waybill_database_connections_idle", "those that nobody uses")
 _most = Gauge("waybill_database_connections_max", "as many as there may be")
+_clients: WeakSet["Client"] = WeakSet()
+
+
+def _of_pools(size: Callable[[asyncpg.Pool], int]) -> Callable[[], float]:
+    """Asked when somebody looks, so that counting costs statements nothing."""
+    return lambda: float(sum(size(client._pool) for client in list(_clients) if client._pool is not None))
+
+
+_open.set_function(_of_pools(asyncpg.Pool.get_size))
+_idle.set_function(_of_pools(asyncpg.Pool.get_idle_size))
+_most.set_function(_of_pools(asyncpg.Pool.get_max_size))
 
 
 class Connection(asyncpg.Connection):
@@ -160,8 +173,7 @@ class Client(AsyncpgDBClient):
         # Tortoise's own default for the port would be taken over the DSN's.
         named = {name: value for name, value in options.items() if value is not None and name != "port"}
         pool = await asyncpg.create_pool(self.dsn, connect=_connect, reset=_keep_session, **named)
-        for gauge, function in ((_open, pool.get_size), (_idle, pool.get_idle_size), (_most, pool.get_max_size)):
-            gauge.set_function(function)  # asked when somebody looks, so that counting costs statements nothing
+        _clients.add(self)
         return pool
 
     def acquire_connection(self) -> PooledConnection:

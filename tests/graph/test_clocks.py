@@ -7,7 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.conftest import Caller
-from tests.uploads import announced, completed, content, put
+from tests.uploads import announced, completed, get, put
+
+READ = '{ object(objectId: "o") { file { access(expiresIn: 1200) { url } } } }'
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
@@ -25,4 +27,5 @@ async def test_service_whose_clock_is_ten_minutes_off_gives_urls_that_work_no_lo
         assert over <= datetime.fromisoformat(upload["expiresAt"])
         assert await put(upload, b"hello") == 200
         assert await completed(admin, upload) == [("COMPLETE", None)]
-        assert await content(admin) == b"hello"
+        access = (await admin.execute(READ))["object"]["file"]["access"]
+        assert (await get(access["url"])).content == b"hello"

@@ -69,10 +69,13 @@ def aws() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-async def http(settings: Settings, aws: str) -> AsyncIterator[httpx.AsyncClient]:
+async def http(http: httpx.AsyncClient, settings: Settings, aws: str) -> AsyncIterator[httpx.AsyncClient]:
+    """An application on the other one's connections, for there is one such set in a process."""
+    del http
     here = dataclasses.replace(settings, s3_endpoint=aws, s3_buckets=CommaSeparatedStrings([BUCKET]))
-    async with running(here, CREDENTIALS) as client:
-        yield client
+    with patch.object(database, "connected", lambda *_, **__: contextlib.nullcontext()):
+        async with running(here, CREDENTIALS) as client:
+            yield client
 
 
 @pytest.fixture(scope="module")
