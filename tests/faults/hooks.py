@@ -23,10 +23,13 @@ from botocore.retries.standard import ExponentialBackoff
 
 from access import uses
 from tests.faults.plans import Fault, Plan, Sort
-from worker import work
+from worker import queue, reaper
 
-_SERVICE = ("models", "storage", "access", "graph", "worker", "waybill")
-_BELOW = ("models.database", "models.asyncpg_client", "models.trace", "models.faults", "models.quotas")
+_SERVICE = ("models", "storage", "access", "graph", "worker", "waybill", "pgqueuer")
+_BELOW = (
+    *("models.database", "models.asyncpg_client", "models.trace", "models.faults", "models.quotas"),
+    "pgqueuer.adapters.drivers.asyncpg",
+)
 _NEAREST = 2
 _WRITES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|MERGE|TRUNCATE)\b")
 _BROKEN = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>a fault was planned</Message></Error>"
@@ -79,7 +82,9 @@ def install(plan: Plan, log: int, *, keeps_checksums: bool) -> None:
     _install_s3(boundaries, keeps_checksums=keeps_checksums)
     # What would only be waited for.
     ExponentialBackoff.delay_amount = lambda *_: 0.01  # type: ignore[method-assign]
-    work._PAUSE_SECONDS = 0.2
+    queue._PAUSE_SECONDS = 0.2
+    queue._SWEEP = "* * * * * */1"  # each second
+    reaper._PAUSE_SECONDS = 0.5
     uses._PAUSE_SECONDS = 0.3
 
 

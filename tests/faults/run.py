@@ -34,7 +34,7 @@ _HANGS_SECONDS = 180  # on a machine that has much else to do
 _READ_BYTES = 1_500  # that completeUploads reads itself: some of the bodies are larger
 
 # As if time had passed. Nobody works meanwhile who would have noticed.
-_EXPIRED = "UPDATE uploads SET expires_at = now() - interval '1 hour' WHERE state = 'PENDING'"
+_EXPIRED = "UPDATE uploads SET expires_at = now() - interval '1 hour', look_at = now() WHERE state = 'PENDING'"
 _SOME_EXPIRED = _EXPIRED + " AND random() < 0.2"
 _UNCLAIMED = "UPDATE uploads SET read_at = now() WHERE state = 'VERIFYING'"
 _DUE = "UPDATE deletions SET due_at = now()"
