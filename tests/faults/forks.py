@@ -182,7 +182,8 @@ def _run(order: dict[str, Any]) -> int:
     from waybill.cli import main
 
     boundaries = os.open(order["boundaries"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    hooks.install(Plan.of_json(order["plan"]), boundaries, keeps_checksums=order["keeps_checksums"])
+    plan, reaps = Plan.of_json(order["plan"]), order["arguments"][0] == "reap"
+    hooks.install(plan, boundaries, keeps_checksums=order["keeps_checksums"], reaps=reaps)
     if order["mutant"]:
         mutants.MUTANTS[order["mutant"]]()
     main(order["arguments"])

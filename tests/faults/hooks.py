@@ -10,6 +10,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -22,6 +23,8 @@ from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from botocore.retries.standard import ExponentialBackoff
 
 from access import uses
+from models import orphans
+from storage import multipart
 from tests.faults.plans import Fault, Plan, Sort
 from worker import queue, reaper
 
@@ -31,6 +34,7 @@ _BELOW = (
     "pgqueuer.adapters.drivers.asyncpg",
 )
 _NEAREST = 2
+PART_BYTES = 5 * 1024**2  # the least that S3 takes
 _WRITES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|MERGE|TRUNCATE)\b")
 _BROKEN = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>a fault was planned</Message></Error>"
 
@@ -45,8 +49,8 @@ class Boundaries:
         self._numbers: Counter[Sort] = Counter()
         self._left: Counter[Sort] = Counter()  # calls that still have to fail
 
-    def passed(self, sort: Sort, side: str, what: str) -> Fault | None:
-        """What is to break here, unless it is the process: that has ended then."""
+    def passed(self, sort: Sort, side: str, what: str, key: str = "") -> Fault | None:
+        """What is to break here, unless it is the process: that has ended then. ``key`` gets an upload in parts."""
         self._number += 1
         self._numbers[sort] += 1
         number = self._numbers[sort]
@@ -56,7 +60,7 @@ class Boundaries:
             fault = Fault(sort, number, "error")
         elif fault is not None:
             self._left[sort] += fault.times - 1
-        line = f"{self._number}\t{sort} {number}\t{fault.action if fault else '-'}\t{side} {sort} {what}\n"
+        line = f"{self._number}\t{sort} {number}\t{fault.action if fault else '-'}\t{side} {sort} {what}\t{key}\n"
         os.write(self._log, line.encode())
         if fault is not None and fault.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -75,11 +79,14 @@ def _asked() -> str:
     return " < ".join(names)
 
 
-def install(plan: Plan, log: int, *, keeps_checksums: bool) -> None:
-    """Without ``keeps_checksums`` S3 is one that answers no SHA-256, as some do."""
+def install(plan: Plan, log: int, *, keeps_checksums: bool, reaps: bool) -> None:
+    """Without ``keeps_checksums`` S3 is one that answers no SHA-256, as some do. ``reaps``: it is the reaper."""
     boundaries = Boundaries(plan, log)
     _install_commits(boundaries)
     _install_s3(boundaries, keeps_checksums=keeps_checksums)
+    multipart._LEAST_PART_BYTES = PART_BYTES
+    if reaps:
+        orphans.LEAST_AGE = timedelta(seconds=-60)  # all is old enough for it
     # What would only be waited for.
     ExponentialBackoff.delay_amount = lambda *_: 0.01  # type: ignore[method-assign]
     queue._PAUSE_SECONDS = 0.2
@@ -141,14 +148,16 @@ def _install_s3(boundaries: Boundaries, *, keeps_checksums: bool) -> None:
 
     async def send(self: Any, request: Any) -> Any:
         asked = f"{request.method} by {_asked()}"
-        if fault := boundaries.passed("s3", "before", asked):
+        path, _, query = request.url.partition("?")
+        key = path if request.method == "POST" and query == "uploads" else ""
+        if fault := boundaries.passed("s3", "before", asked, key):
             if fault.action == "status":
                 return AioAWSResponse(request.url, 500, {"content-type": "application/xml"}, _Raw())
             raise EndpointConnectionError(endpoint_url=request.url, error="a fault was planned")
         answer = await original(self, request)
         if not keeps_checksums:
             answer.headers.pop("x-amz-checksum-sha256", None)
-        if boundaries.passed("s3", "after", asked):
+        if boundaries.passed("s3", "after", asked, key):
             raise ConnectionClosedError(endpoint_url=request.url, error="a fault was planned", request=request)
         return answer
 

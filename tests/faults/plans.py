@@ -45,9 +45,16 @@ _USUAL: dict[str, dict[Sort, tuple[int, int]]] = {
     "serve": {"commit": (6, 60), "write": (1, 4), "s3": (3, 30)},
     "worker": {"commit": (1, 20), "write": (1, 24), "s3": (1, 6)},
     "drain": {"commit": (1, 8), "write": (1, 8), "s3": (1, 4)},
+    "reap": {"commit": (1, 8), "write": (1, 30), "s3": (1, 10)},
 }
+ROLES = tuple(_USUAL)
 _MOST = 3  # of a role that are killed
-_ERRORS = {"serve": (1, 2, 3, 4), "worker": (0, 1, 2), "drain": (0, 1, 1)}  # of a process, each as likely
+_ERRORS = {
+    "serve": (1, 2, 3, 4),
+    "worker": (0, 1, 2),
+    "drain": (0, 1, 1),
+    "reap": (0, 1),
+}  # of a process, each as likely
 
 
 def plans(seed: int, role: str) -> Iterator[Plan]:
