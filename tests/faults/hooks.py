@@ -14,6 +14,7 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
+from zlib import crc32
 
 import asyncpg
 from aiobotocore.awsrequest import AioAWSResponse
@@ -25,7 +26,7 @@ from botocore.retries.standard import ExponentialBackoff
 from access import uses
 from models import orphans
 from storage import multipart
-from tests.faults.plans import Fault, Plan, Sort
+from tests.faults.plans import AIMS, Fault, Plan, Sort
 from worker import queue, reaper
 
 _SERVICE = ("models", "storage", "access", "graph", "worker", "waybill", "pgqueuer")
@@ -33,6 +34,7 @@ _BELOW = (
     *("models.database", "models.asyncpg_client", "models.trace", "models.faults", "models.quotas"),
     "pgqueuer.adapters.drivers.asyncpg",
 )
+_CLAIM = "models.answers.claim"
 _NEAREST = 2
 PART_BYTES = 5 * 1024**2  # the least that S3 takes
 _WRITES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|MERGE|TRUNCATE)\b")
@@ -54,13 +56,14 @@ class Boundaries:
         self._number += 1
         self._numbers[sort] += 1
         number = self._numbers[sort]
-        fault = self._plan.get((sort, number))
+        name = f"{side} {sort} {what}"
+        fault = self._plan.get((sort, number)) or self._plan.pop(("aimed", crc32(name.encode()) % AIMS), None)
         if fault is None and self._left[sort] and side == "before":
             self._left[sort] -= 1
             fault = Fault(sort, number, "error")
         elif fault is not None:
             self._left[sort] += fault.times - 1
-        line = f"{self._number}\t{sort} {number}\t{fault.action if fault else '-'}\t{side} {sort} {what}\t{key}\n"
+        line = f"{self._number}\t{sort} {number}\t{fault.action if fault else '-'}\t{name}\t{key}\n"
         os.write(self._log, line.encode())
         if fault is not None and fault.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -96,7 +99,8 @@ def install(plan: Plan, log: int, *, keeps_checksums: bool, reaps: bool) -> None
 
 
 def _install_commits(boundaries: Boundaries) -> None:
-    writing: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # what each connection's transaction wrote first
+    # What each connection's transaction wrote first, besides its idempotency key.
+    writing: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
     def wrapped(original: Any, text_of: Callable[[Any], str]) -> Any:
         async def send(self: Any, first: Any, *args: Any, **options: Any) -> Any:
@@ -107,8 +111,8 @@ def _install_commits(boundaries: Boundaries) -> None:
             elif self.is_in_transaction() or not _WRITES.search(text):
                 if text.startswith("BEGIN"):
                     writing.pop(self, None)
-                elif _WRITES.search(text):
-                    writing.setdefault(self, _asked())
+                elif _WRITES.search(text) and writing.get(self, _CLAIM).startswith(_CLAIM):
+                    writing[self] = _asked()
                 return await original(self, first, *args, **options)
             else:
                 sort, asked = "write", _asked()

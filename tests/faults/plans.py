@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-Sort: TypeAlias = Literal["commit", "write", "s3"]
+Sort: TypeAlias = Literal["commit", "write", "s3", "aimed"]
 Action: TypeAlias = Literal["kill", "error", "status"]
 
 
@@ -13,6 +13,7 @@ Action: TypeAlias = Literal["kill", "error", "status"]
 class Fault:
     """At the ``number``-th boundary of a sort: kill the process, break the connection, or have S3 answer 500.
 
+    One that is aimed is at the first boundary whose name has a hash of this number: the rare ones are broken, too.
     Before a call nothing was done then; after it all was, and the answer is lost. ``times`` calls fail from there on:
     more than the SDK tries make an outage.
     """
@@ -39,6 +40,7 @@ class Plan:
 
 
 CLEAN = Plan()
+AIMS = 40  # numbers of hashes; there are about four times as many names
 
 # How often a sort is chosen, and how many boundaries of it a process of the role passes while nothing breaks, roughly.
 _USUAL: dict[str, dict[Sort, tuple[int, int]]] = {
@@ -48,6 +50,7 @@ _USUAL: dict[str, dict[Sort, tuple[int, int]]] = {
     "reap": {"commit": (1, 8), "write": (1, 30), "s3": (1, 10)},
 }
 ROLES = tuple(_USUAL)
+_AIMED = 0.4  # of all faults
 _MOST = 3  # of a role that are killed
 _ERRORS = {
     "serve": (1, 2, 3, 4),
@@ -73,6 +76,8 @@ def _errors(rng: random.Random, role: str) -> Iterator[Fault]:
 
 
 def _fault(rng: random.Random, role: str, action: Action) -> Fault:
+    if rng.random() < _AIMED:
+        return Fault("aimed", rng.randrange(AIMS), action)
     usual = _USUAL[role]
     [drawn] = rng.choices(list(usual), [weight for weight, _ in usual.values()])
     sort: Sort = "s3" if action == "status" else drawn

@@ -25,7 +25,8 @@ _A_DAY = (
     "UPDATE orphans SET state_at = state_at - '25h'::interval",
     "UPDATE reaper_scans SET started_at = started_at - '25h'::interval, held_until = held_until - '25h'::interval",
 )
-_ROUNDS = (False, True, True)  # seen twice, taken away, and deleted from quarantine
+_BROKEN = (False, True)
+_ROUNDS = (False, False, True, True)  # a broken scan ended; seen, seen again and taken away, deleted from quarantine
 
 
 async def stray(storage: Storage, bucket: str) -> None:
@@ -36,7 +37,7 @@ async def reaped(
     reap: Reap, plans: Iterator[Plan], database: asyncpg.Connection, storage: Storage, bucket: str, known: Found
 ) -> list[str]:
     """``known`` is what is there without what no row knows."""
-    for plan, acts in itertools.chain(zip(plans, _ROUNDS, strict=False), ((CLEAN, acts) for acts in _ROUNDS)):
+    for plan, acts in itertools.chain(zip(plans, _BROKEN, strict=False), ((CLEAN, acts) for acts in _ROUNDS)):
         code = await reap(plan, acts)
         for statement in _A_DAY:
             await database.execute(statement)
