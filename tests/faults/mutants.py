@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any
 
 import graph.context
+import worker.deletions
 import worker.looks
 import worker.verification
-from models import database, files, writes
+from graph.idempotency import Repeatable
+from models import answers, batches, database, files, writes
 from models.pages import Scope
 from storage.client import Storage
 from storage.proof import Finding, Verdict
@@ -115,6 +118,40 @@ def answer_before_commit() -> None:
     writes.delete_objects = delete
 
 
+def answer_kept_by_itself() -> None:
+    """The answer to an idempotency key is committed before what it tells of is."""
+
+    async def claim(_: Repeatable) -> None:
+        pass
+
+    async def keep(self: Repeatable, answer: bytes) -> None:
+        await asyncio.create_task(_kept(self, answer), context=Context())  # another connection's
+
+    async def _kept(one: Repeatable, answer: bytes) -> None:
+        async with database.transaction():
+            if await answers.claim(one._place, one._request_sha256):
+                await answers.keep(one._place, one._seal(answer))
+
+    Repeatable.claim = claim  # type: ignore[method-assign, assignment]
+    Repeatable.keep = keep  # type: ignore[method-assign]
+
+
+def parts_not_aborted() -> None:
+    """By the deletion of the key that they were for."""
+
+    async def abort(_: Storage, __: Sequence[Any]) -> dict[str, str]:
+        return {}
+
+    worker.deletions.abort_many = abort  # type: ignore[attr-defined, assignment]
+
+
+def seal_not_looked_at() -> None:
+    async def keep_open(*_: object, **__: object) -> None:
+        pass
+
+    batches.keep_open = keep_open
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     one.__name__.replace("_", "-"): one
     for one in (
@@ -124,5 +161,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
         reserve_not_given_back,
         two_commits_for_one_call,
         answer_before_commit,
+        answer_kept_by_itself,
+        parts_not_aborted,
+        seal_not_looked_at,
     )
 }

@@ -87,7 +87,7 @@ _SENDINGS = (
 async def _parts(client: Client, upload: Upload, *, lost: bool = False, twice: bool = False) -> None:
     """Those that S3 does not have, in any order; ``lost``: and of these not all."""
     found = (await client.query(PARTS, id=upload.id)).data
-    nodes = found["parts"]["nodes"] if "parts" in found else []  # it may be gone
+    nodes = found["parts"]["nodes"] if found and "parts" in found else []  # it may be gone, or go meanwhile
     upload.part_urls |= {part["number"]: part["url"] for part in nodes}
     missing = [part["number"] for part in nodes if part["etag"] is None]
     client.rng.shuffle(missing)
