@@ -37,9 +37,10 @@ _HANGS_SECONDS = 180  # on a machine that has much else to do
 _STRAY = 10  # in every so many runs the reaper is asked although nothing is left to it
 _READ_BYTES = 1_500  # that completeUploads reads itself: some of the bodies are larger
 
-# As if time had passed. Nobody works meanwhile who would have noticed.
+# As if time had passed.
 _EXPIRED = "UPDATE uploads SET expires_at = now() - interval '1 hour', look_at = now() WHERE state = 'PENDING'"
 _SOME_EXPIRED = _EXPIRED + " AND random() < 0.2"
+_SOME_FORGOTTEN = "UPDATE uploads SET look_at = now() WHERE state = 'PENDING' AND random() < 0.5"
 _UNCLAIMED = "UPDATE uploads SET read_at = now() WHERE state = 'VERIFYING'"
 _DUE = "UPDATE deletions SET due_at = now()"
 _OVER = "UPDATE deletions SET due_at = now(), over_at = now()"
@@ -216,8 +217,8 @@ async def _live(one: _Run, ledger: Ledger, database: asyncpg.Connection, storage
 async def _work(client: Client, database: asyncpg.Connection) -> None:
     operations, weights = list(OPERATIONS), list(OPERATIONS.values())
     for _ in range(_OPERATIONS):
-        if client.number == 0 and client.rng.random() < 0.1:
-            await database.execute(_SOME_EXPIRED)
+        if client.number == 0 and client.rng.random() < 0.3:
+            await database.execute(client.rng.choice((_SOME_EXPIRED, _SOME_FORGOTTEN, _SOME_FORGOTTEN)))
         [operation] = client.rng.choices(operations, weights)
         await operation(client)
 
