@@ -47,17 +47,14 @@ _USUAL: dict[str, dict[Sort, tuple[int, int]]] = {
     "serve": {"commit": (6, 60), "write": (1, 4), "s3": (3, 30)},
     "worker": {"commit": (1, 20), "write": (1, 24), "s3": (1, 6)},
     "drain": {"commit": (1, 8), "write": (1, 8), "s3": (1, 4)},
-    "reap": {"commit": (1, 8), "write": (1, 30), "s3": (1, 10)},
+    "reap": {"commit": (1, 8), "write": (1, 20), "s3": (1, 4)},
+    "act": {"commit": (1, 8), "write": (2, 40), "s3": (3, 20)},
 }
 ROLES = tuple(_USUAL)
 _AIMED = 0.4  # of all faults
 _MOST = 3  # of a role that are killed
-_ERRORS = {
-    "serve": (1, 2, 3, 4),
-    "worker": (0, 1, 2),
-    "drain": (0, 1, 1),
-    "reap": (0, 1),
-}  # of a process, each as likely
+# Of a process, each as likely.
+_ERRORS = {"serve": (1, 2, 3, 4), "worker": (0, 1, 2), "drain": (0, 1, 1), "reap": (0, 1), "act": (0, 1, 2)}
 
 
 def plans(seed: int, role: str) -> Iterator[Plan]:

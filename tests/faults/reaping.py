@@ -4,9 +4,8 @@ That are uploads in parts which S3 had begun when the answer was lost or the pro
 is put there as what a forgotten row would leave.
 """
 
-import itertools
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,9 +14,10 @@ import asyncpg
 from storage.client import Storage
 from storage.keys import new_key
 from tests.faults.checks import Found, look
+from tests.faults.forks import Process
 from tests.faults.plans import CLEAN, Plan
 
-Reap = Callable[[Plan, bool], Awaitable[int]]  # with a plan; whether it acts
+Start = Callable[[str, Plan], Awaitable[Process]]
 
 # As if a day and a bit had passed for what was seen, moved, or is somebody's to do.
 _A_DAY = (
@@ -25,8 +25,9 @@ _A_DAY = (
     "UPDATE orphans SET state_at = state_at - '25h'::interval",
     "UPDATE reaper_scans SET started_at = started_at - '25h'::interval, held_until = held_until - '25h'::interval",
 )
-_BROKEN = (False, True)
-_ROUNDS = (False, False, True, True)  # a broken scan ended; seen, seen again and taken away, deleted from quarantine
+# Seen at the latest by the second; then seen again and taken away, and deleted from quarantine: first while something
+# breaks, then in any case.
+_ROUNDS = (("reap", True), ("reap", False), ("act", True), ("act", True), *[("act", False)] * 3)
 
 
 async def stray(storage: Storage, bucket: str) -> None:
@@ -34,11 +35,17 @@ async def stray(storage: Storage, bucket: str) -> None:
 
 
 async def reaped(
-    reap: Reap, plans: Iterator[Plan], database: asyncpg.Connection, storage: Storage, bucket: str, known: Found
+    start: Start,
+    plans_of: Mapping[str, Iterator[Plan]],
+    database: asyncpg.Connection,
+    storage: Storage,
+    bucket: str,
+    known: Found,
 ) -> list[str]:
     """``known`` is what is there without what no row knows."""
-    for plan, acts in itertools.chain(zip(plans, _BROKEN, strict=False), ((CLEAN, acts) for acts in _ROUNDS)):
-        code = await reap(plan, acts)
+    for role, breaks in _ROUNDS:
+        process = await start(role, next(plans_of[role]) if breaks else CLEAN)
+        code = await process.ended()
         for statement in _A_DAY:
             await database.execute(statement)
     found = [] if code == 0 else [f"(0) the reaper ended with {code}"]
@@ -62,7 +69,7 @@ def _maker(directory: Path, key: str) -> str:
         began = False
         for line in file.read_text().splitlines():
             _, _, action, name, of = line.split("\t")
-            began = began or of.endswith(key)
             if began and action != "-":
                 return f"{name}  {action}"
+            began = began or of.endswith(key)
     return "nothing that broke"

@@ -34,7 +34,7 @@ from tests.faults.sending import late
 _CLIENTS = 4
 _OPERATIONS = 9  # of each client
 _HANGS_SECONDS = 180  # on a machine that has much else to do
-_STRAY = 10  # in every so many runs the reaper is asked although nothing is left to it
+_STRAY = 5  # in every so many runs the reaper is asked although nothing is left to it
 _READ_BYTES = 1_500  # that completeUploads reads itself: some of the bodies are larger
 
 # As if time had passed.
@@ -146,9 +146,6 @@ class _Run:
     async def drain(self, plan: Plan = CLEAN) -> int:
         return await (await self.start("drain", plan)).ended()
 
-    async def reap(self, plan: Plan, acts: bool) -> int:
-        return await (await self.start("act" if acts else "reap", plan)).ended()
-
     def raw_url(self, upload: Upload) -> str:
         """Writes the upload's key whatever is sent."""
         config = self.world.storage
@@ -240,7 +237,7 @@ async def _judge(
     one.orphans += makers(one.directory, left)
     if left.nobodys or one.seed % _STRAY == 1:
         await stray(storage, one.bucket)
-        found += await reaped(one.reap, one.plans_of["reap"], database, storage, one.bucket, left)
+        found += await reaped(one.start, one.plans_of, database, storage, one.bucket, left)
     service = await one.start("serve", CLEAN)
     found += await shown_otherwise(left, client)
     await service.kill()
