@@ -96,6 +96,7 @@ class Series:
         self._known: set[str] = set()  # boundaries that are passed while nothing breaks
         self._passed: Counter[str] = Counter()
         self._broken: Counter[tuple[str, str]] = Counter()
+        self._orphans: Counter[str] = Counter()
         self._done = 0
         self.failed: Outcome | None = None
 
@@ -123,6 +124,7 @@ class Series:
         self._done += 1
         self._passed += outcome.passed
         self._broken += outcome.broken
+        self._orphans += outcome.orphans
         if outcome.violations and not self.failed:
             self.failed = outcome
         said = f"{len(outcome.violations)} violations" if outcome.violations else "ok"
@@ -139,6 +141,9 @@ class Series:
         for name in sorted(self._passed):
             how = ", ".join(f"{count} {action}" for (at, action), count in sorted(self._broken.items()) if at == name)
             _say(f"{self._passed[name]:8} {broken[name]:6}  {name}  {how}".rstrip())
+        _say(f"\n{self._orphans.total()} uploads in parts were left to the reaper, which found them, because of:")
+        for name, count in self._orphans.most_common():
+            _say(f"{count:8}  {name}")
         if self.failed:
             _say(f"\n{self.failed.report}\n\nTo repeat it: make faults RUNS=1 SEED={self.failed.seed}")
             return 1

@@ -1,6 +1,7 @@
 """The four claims, of the real database and the real bucket, when no fault breaks anything any more."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +19,18 @@ from tests.faults.ledger import Batch, Ledger, Object, Thing, Upload
 class Found:
     """All that is there, without what time would still do."""
 
-    batches: set[str]
+    batches: dict[str, asyncpg.Record]
     objects: dict[str, Any]  # their data, by id
     uploads: list[asyncpg.Record]
     deletions: list[asyncpg.Record]
     usage: asyncpg.Record
     stored: dict[str, bytes]  # by key
-    unfinished: list[str]  # keys of multipart uploads
+    unfinished: set[tuple[str, str]]  # keys and ids of uploads in parts
+
+    @property
+    def nobodys(self) -> set[tuple[str, str]]:
+        """Uploads in parts that no row knows; no client was given them."""
+        return self.unfinished - {(row["key"], row["multipart_id"]) for row in (*self.uploads, *self.deletions)}
 
 
 async def look(database: asyncpg.Connection, storage: Storage, bucket: str) -> Found:
@@ -39,13 +45,16 @@ async def look(database: asyncpg.Connection, storage: Storage, bucket: str) -> F
         " FROM tenants t LEFT JOIN usage_changes c ON c.tenant_id = t.id GROUP BY t.id"
     )
     return Found(
-        batches={row["batch_id"] for row in await database.fetch("SELECT batch_id FROM batches")},
+        batches={
+            row["batch_id"]: row for row in await database.fetch("SELECT batch_id, sealed_at, digest FROM batches")
+        },
         objects={row["object_id"]: orjson.loads(row["data"]) for row in objects},
         uploads=await database.fetch(
-            "SELECT u.id, u.key, u.state, u.is_current, u.size_bytes, u.sha256, o.object_id FROM uploads u"
+            "SELECT u.id, u.key, u.multipart_id, u.state, u.is_current, u.size_bytes, u.sha256, u.name, u.content_type,"
+            " o.object_id FROM uploads u"
             " JOIN objects o ON o.id = u.object_pk ORDER BY u.id"
         ),
-        deletions=await database.fetch("SELECT key, reserved_bytes FROM deletions"),
+        deletions=await database.fetch("SELECT key, multipart_id, reserved_bytes FROM deletions"),
         usage=usage,
         stored=stored,
         unfinished=await unfinished_of(storage, bucket),
@@ -57,9 +66,9 @@ async def keys_of(storage: Storage, bucket: str) -> list[str]:
     return [one["Key"] async for page in pages for one in page.get("Contents", ())]
 
 
-async def unfinished_of(storage: Storage, bucket: str) -> list[str]:
+async def unfinished_of(storage: Storage, bucket: str) -> set[tuple[str, str]]:
     pages = storage._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket)
-    return [one["Key"] async for page in pages for one in page.get("Uploads", ())]
+    return {(one["Key"], one["UploadId"]) async for page in pages for one in page.get("Uploads", ())}
 
 
 def violations(found: Found, ledger: Ledger, *, settled: bool) -> Iterator[str]:
@@ -69,6 +78,7 @@ def violations(found: Found, ledger: Ledger, *, settled: bool) -> Iterator[str]:
     yield from _bytes_are_known(found, settled=settled)
     yield from _usage_is_right(found, settled=settled)
     yield from _answers_are_kept(found, ledger)
+    yield from _seals_are_kept(found, ledger)
     yield from _files_are_kept(found, uploads)
 
 
@@ -93,8 +103,9 @@ def _bytes_are_known(found: Found, *, settled: bool) -> Iterator[str]:
         known |= {row["key"] for row in found.uploads if row["state"] != "EXPIRED"}
         known |= {row["key"] for row in found.deletions}
     yield from (f"(2) no row knows the bytes of {key}" for key in sorted(found.stored.keys() - known))
-    yield from (f"(2) no row knows the multipart upload of {key}" for key in found.unfinished if key not in known)
     if settled:
+        # What no row knows is the reaper's: see reaping.py.
+        yield from (f"(2) the upload in parts of {key} is still there" for key, _ in found.unfinished - found.nobodys)
         yield from (f"(2) {row['key']} is still to be deleted" for row in found.deletions)
         waiting = [row for row in found.uploads if row["state"] not in ("COMPLETE", "EXPIRED")]
         yield from (f"(2) upload {row['id']} is still {row['state']}" for row in waiting)
@@ -122,7 +133,7 @@ def _answers_are_kept(found: Found, ledger: Ledger) -> Iterator[str]:
             yield f"(4) {thing.id} is gone, and its creation was answered"
         if exists(thing) and not thing.may_exist:
             yield f"(4) {thing.id} is there, and its deletion was answered or its creation refused"
-    for id_ in sorted((found.batches | found.objects.keys()) - {thing.id for thing in things}):
+    for id_ in sorted((found.batches.keys() | found.objects.keys()) - {thing.id for thing in things}):
         yield f"(4) {id_} is there, and nobody asked for it"
     for call, together in ledger.together:
         alone = [one for one in together if all(other is call for other in one.deletions)]
@@ -144,15 +155,52 @@ def _data_is_right(one: Object, pairs: list[dict[str, str]]) -> Iterator[str]:
             yield f"(4) {one.id} has {key} = {data.get(key)}, and not one of {one.values(key)}"
 
 
+def _seals_are_kept(found: Found, ledger: Ledger) -> Iterator[str]:
+    """A sealed batch is what its digest says, as the README has it computed, and nothing was written after the seal."""
+    for batch in ledger.batches.values():
+        if (row := found.batches.get(batch.id)) is None:
+            continue
+        answered = [call.answered for call in batch.seals if call.surely]
+        late = [call for call in batch.writes if call.surely and answered and call.number > min(answered)]
+        yield from (f"(4) {batch.id} was sealed, and this was answered afterwards: {call}" for call in late)
+        if row["sealed_at"] is None:
+            if answered:
+                yield f"(4) {batch.id} is not sealed, and its sealing was answered"
+            continue
+        if not any(call.perhaps for call in batch.seals):
+            yield f"(4) {batch.id} is sealed, and nobody was told so"
+        there = {_digest(batch, found), row["digest"].hex()} | batch.digests
+        if len(there) > 1:
+            yield f"(4) {batch.id} was sealed, and is something else: {there}"
+
+
+def _digest(batch: Batch, found: Found) -> str:
+    files = {row["object_id"]: row for row in found.uploads if row["is_current"]}
+    digest = hashlib.sha256()
+    for id_ in sorted(one.id for one in batch.objects if one.id in found.objects):
+        file = (row := files.get(id_)) and {
+            "name": row["name"],
+            "contentType": row["content_type"],
+            "size": row["size_bytes"],
+            "sha256": row["sha256"] and row["sha256"].hex(),
+        }
+        line = {"objectId": id_, "data": found.objects[id_], "file": file}
+        digest.update(json.dumps(line, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
 def _files_are_kept(found: Found, uploads: dict[int, Upload]) -> Iterator[str]:
     """The file of an object is what was answered to be complete, or a newer one; each upload given out is known."""
     current = {row["object_id"]: row for row in found.uploads if row["is_current"]}
     known = {row["id"] for row in found.uploads}
+    complete = {row["id"] for row in found.uploads if row["state"] == "COMPLETE"}
     for key, upload in uploads.items():
         if upload.object.id not in found.objects:
             continue
         if key not in known:
             yield f"(4) upload {upload.id} of {upload.object.id} was given out, and there is none"
+        if upload.over and key in complete:
+            yield f"(4) upload {upload.id} was over, and is complete"
         row = current.get(upload.object.id)
         if upload.complete and (row is None or row["state"] != "COMPLETE" or row["id"] < key):
             yield f"(4) upload {upload.id} was complete, and {upload.object.id} has another file or none: {row}"

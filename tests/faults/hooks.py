@@ -10,9 +10,11 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
+from zlib import crc32
 
 import asyncpg
 from aiobotocore.awsrequest import AioAWSResponse
@@ -22,12 +24,19 @@ from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from botocore.retries.standard import ExponentialBackoff
 
 from access import uses
-from tests.faults.plans import Fault, Plan, Sort
-from worker import work
+from models import orphans
+from storage import multipart
+from tests.faults.plans import AIMS, Fault, Plan, Sort
+from worker import queue, reaper
 
-_SERVICE = ("models", "storage", "access", "graph", "worker", "waybill")
-_BELOW = ("models.database", "models.asyncpg_client", "models.trace", "models.faults", "models.quotas")
+_SERVICE = ("models", "storage", "access", "graph", "worker", "waybill", "pgqueuer")
+_BELOW = (
+    *("models.database", "models.asyncpg_client", "models.trace", "models.faults", "models.quotas"),
+    "pgqueuer.adapters.drivers.asyncpg",
+)
+_CLAIM = "models.answers.claim"
 _NEAREST = 2
+PART_BYTES = 5 * 1024**2  # the least that S3 takes
 _WRITES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|MERGE|TRUNCATE)\b")
 _BROKEN = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>a fault was planned</Message></Error>"
 
@@ -42,18 +51,19 @@ class Boundaries:
         self._numbers: Counter[Sort] = Counter()
         self._left: Counter[Sort] = Counter()  # calls that still have to fail
 
-    def passed(self, sort: Sort, side: str, what: str) -> Fault | None:
-        """What is to break here, unless it is the process: that has ended then."""
+    def passed(self, sort: Sort, side: str, what: str, key: str = "") -> Fault | None:
+        """What is to break here, unless it is the process: that has ended then. ``key`` gets an upload in parts."""
         self._number += 1
         self._numbers[sort] += 1
         number = self._numbers[sort]
-        fault = self._plan.get((sort, number))
+        name = f"{side} {sort} {what}"
+        fault = self._plan.get((sort, number)) or self._plan.pop(("aimed", crc32(name.encode()) % AIMS), None)
         if fault is None and self._left[sort] and side == "before":
             self._left[sort] -= 1
             fault = Fault(sort, number, "error")
         elif fault is not None:
             self._left[sort] += fault.times - 1
-        line = f"{self._number}\t{sort} {number}\t{fault.action if fault else '-'}\t{side} {sort} {what}\n"
+        line = f"{self._number}\t{sort} {number}\t{fault.action if fault else '-'}\t{name}\t{key}\n"
         os.write(self._log, line.encode())
         if fault is not None and fault.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -72,19 +82,25 @@ def _asked() -> str:
     return " < ".join(names)
 
 
-def install(plan: Plan, log: int, *, keeps_checksums: bool) -> None:
-    """Without ``keeps_checksums`` S3 is one that answers no SHA-256, as some do."""
+def install(plan: Plan, log: int, *, keeps_checksums: bool, reaps: bool) -> None:
+    """Without ``keeps_checksums`` S3 is one that answers no SHA-256, as some do. ``reaps``: it is the reaper."""
     boundaries = Boundaries(plan, log)
     _install_commits(boundaries)
     _install_s3(boundaries, keeps_checksums=keeps_checksums)
+    multipart._LEAST_PART_BYTES = PART_BYTES
+    if reaps:
+        orphans.LEAST_AGE = timedelta(seconds=-60)  # all is old enough for it
     # What would only be waited for.
     ExponentialBackoff.delay_amount = lambda *_: 0.01  # type: ignore[method-assign]
-    work._PAUSE_SECONDS = 0.2
+    queue._PAUSE_SECONDS = 0.2
+    queue._SWEEP = "* * * * * */1"  # each second
+    reaper._PAUSE_SECONDS = 0.5
     uses._PAUSE_SECONDS = 0.3
 
 
 def _install_commits(boundaries: Boundaries) -> None:
-    writing: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # what each connection's transaction wrote first
+    # What each connection's transaction wrote first, besides its idempotency key.
+    writing: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
     def wrapped(original: Any, text_of: Callable[[Any], str]) -> Any:
         async def send(self: Any, first: Any, *args: Any, **options: Any) -> Any:
@@ -95,8 +111,8 @@ def _install_commits(boundaries: Boundaries) -> None:
             elif self.is_in_transaction() or not _WRITES.search(text):
                 if text.startswith("BEGIN"):
                     writing.pop(self, None)
-                elif _WRITES.search(text):
-                    writing.setdefault(self, _asked())
+                elif _WRITES.search(text) and writing.get(self, _CLAIM).startswith(_CLAIM):
+                    writing[self] = _asked()
                 return await original(self, first, *args, **options)
             else:
                 sort, asked = "write", _asked()
@@ -136,14 +152,16 @@ def _install_s3(boundaries: Boundaries, *, keeps_checksums: bool) -> None:
 
     async def send(self: Any, request: Any) -> Any:
         asked = f"{request.method} by {_asked()}"
-        if fault := boundaries.passed("s3", "before", asked):
+        path, _, query = request.url.partition("?")
+        key = path if request.method == "POST" and query == "uploads" else ""
+        if fault := boundaries.passed("s3", "before", asked, key):
             if fault.action == "status":
                 return AioAWSResponse(request.url, 500, {"content-type": "application/xml"}, _Raw())
             raise EndpointConnectionError(endpoint_url=request.url, error="a fault was planned")
         answer = await original(self, request)
         if not keeps_checksums:
             answer.headers.pop("x-amz-checksum-sha256", None)
-        if boundaries.passed("s3", "after", asked):
+        if boundaries.passed("s3", "after", asked, key):
             raise ConnectionClosedError(endpoint_url=request.url, error="a fault was planned", request=request)
         return answer
 

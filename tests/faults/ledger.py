@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class Said(Enum):
@@ -22,6 +23,7 @@ class Call:
     what: str
     said: Said = Said.NOTHING
     detail: str = ""
+    answered: int = 0  # the number of the last call that had begun then
 
     @property
     def surely(self) -> bool:
@@ -66,6 +68,15 @@ class Thing:
 @dataclass(eq=False)
 class Batch(Thing):
     objects: list["Object"] = field(default_factory=list)
+    seals: list[Call] = field(default_factory=list)
+    digests: set[str] = field(default_factory=set)  # what clients were told
+
+    @property
+    def writes(self) -> Iterator[Call]:
+        """Whatever was to change what is in it."""
+        yield from (call for one in self.objects for call in (*one.made, *one.deleted))
+        yield from (write.call for one in self.objects for writes in one.writes.values() for write in writes)
+        yield from (upload.call for one in self.objects for upload in one.uploads)
 
 
 @dataclass(eq=False)
@@ -80,12 +91,17 @@ class Upload:
 
     id: str
     object: "Object"
+    call: Call  # that announced it
     body: bytes
     proved: bool
     url: str
     headers: dict[str, str]
+    in_parts: bool = False
+    part_urls: dict[int, str] = field(default_factory=dict)  # that a client has had
+    etags: dict[int, str] = field(default_factory=dict)  # of what S3 took last
     sent: list[bytes] = field(default_factory=list)
     complete: bool = False  # what a client was told
+    over: bool = False  # so too: it has ended without bytes
 
     @property
     def sha256(self) -> bytes:
@@ -114,8 +130,21 @@ class Object(Thing):
         return possible
 
 
+@dataclass(frozen=True)
+class Answered:
+    """A mutation with an idempotency key, and its answer."""
+
+    call: Call
+    key: str
+    query: str
+    variables: dict[str, Any]
+    data: Any
+
+
 class Ledger:
     def __init__(self) -> None:
+        self.large_left = 3  # files in parts: 5 MiB are the least that S3 takes as one
+        self.answered: list[Answered] = []
         self.calls: list[Call] = []
         self.batches: dict[str, Batch] = {}
         self.objects: dict[str, Object] = {}

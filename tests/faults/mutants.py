@@ -2,23 +2,30 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any
 
 import graph.context
 import worker.deletions
+import worker.looks
 import worker.verification
-from models import database, files, writes
+from graph.idempotency import Repeatable
+from models import answers, batches, database, files, writes
 from models.pages import Scope
 from storage.client import Storage
-from storage.proof import Verdict
+from storage.proof import Finding, Verdict
 
 
 def complete_without_proof() -> None:
     async def believe(_: Storage, claims: Sequence[Any], **__: object) -> list[Verdict]:
         return [Verdict.RIGHT for _ in claims]
 
-    graph.context.prove = believe  # type: ignore[attr-defined, assignment]
-    worker.verification.prove = believe  # type: ignore[attr-defined, assignment]
+    async def find(_: Storage, claims: Sequence[Any], **__: object) -> list[Finding]:
+        return [Finding(Verdict.RIGHT) for _ in claims]
+
+    graph.context.examine = find  # type: ignore[attr-defined, assignment]
+    for module in (worker.looks, worker.verification):
+        module.prove = believe  # type: ignore[attr-defined]
 
 
 def bytes_before_commit() -> None:
@@ -85,10 +92,15 @@ def two_commits_for_one_call() -> None:
         made = await original(tenant_id, user_id, batch_id, [], seen)
         outer = database._whole.get()
         assert outer is not None
-        await outer.aclose()
+        await outer.stack.aclose()
+        database._whole.set(outer._replace(begun=_nothing))  # the idempotency key is claimed
         return await writes.create_objects(tenant_id, user_id, made.batch, objects, seen)
 
     writes.create_batch = create  # type: ignore[assignment]
+
+
+async def _nothing() -> None:
+    pass
 
 
 def answer_before_commit() -> None:
@@ -106,6 +118,40 @@ def answer_before_commit() -> None:
     writes.delete_objects = delete
 
 
+def answer_kept_by_itself() -> None:
+    """The answer to an idempotency key is committed before what it tells of is."""
+
+    async def claim(_: Repeatable) -> None:
+        pass
+
+    async def keep(self: Repeatable, answer: bytes) -> None:
+        await asyncio.create_task(_kept(self, answer), context=Context())  # another connection's
+
+    async def _kept(one: Repeatable, answer: bytes) -> None:
+        async with database.transaction():
+            if await answers.claim(one._place, one._request_sha256):
+                await answers.keep(one._place, one._seal(answer))
+
+    Repeatable.claim = claim  # type: ignore[method-assign, assignment]
+    Repeatable.keep = keep  # type: ignore[method-assign]
+
+
+def parts_not_aborted() -> None:
+    """By the deletion of the key that they were for."""
+
+    async def abort(_: Storage, __: Sequence[Any]) -> dict[str, str]:
+        return {}
+
+    worker.deletions.abort_many = abort  # type: ignore[attr-defined, assignment]
+
+
+def seal_not_looked_at() -> None:
+    async def keep_open(*_: object, **__: object) -> None:
+        pass
+
+    batches.keep_open = keep_open
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     one.__name__.replace("_", "-"): one
     for one in (
@@ -115,5 +161,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
         reserve_not_given_back,
         two_commits_for_one_call,
         answer_before_commit,
+        answer_kept_by_itself,
+        parts_not_aborted,
+        seal_not_looked_at,
     )
 }

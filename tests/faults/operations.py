@@ -1,21 +1,22 @@
-"""What clients do, each operation a function in ``OPERATIONS`` with how often it is chosen."""
+"""What clients ask for, each operation a function in ``OPERATIONS`` with how often it is chosen."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 from tests.faults.client import Answer, Client
-from tests.faults.ledger import Batch, Call, Object, Said, Thing, Upload, Write
+from tests.faults.ledger import Batch, Call, Object, Said, Thing, Write
+from tests.faults.sending import complete, new_body, send_all, told, uploads_of
 from tests.uploads import file_of
 
 Operation: TypeAlias = Callable[[Client], Awaitable[None]]
 
-_UPLOADS = "uploads { id url headers { name value } object { objectId } }"
+_UPLOADS = "uploads { id url headers { name value } partCount object { objectId } }"
 CREATE_BATCH = "mutation($input: CreateBatchInput!) { createBatch(input: $input) { " + _UPLOADS + " } }"
 CREATE_OBJECTS = "mutation($input: CreateObjectsInput!) { createObjects(input: $input) { " + _UPLOADS + " } }"
 CREATE_UPLOADS = "mutation($input: CreateUploadsInput!) { createUploads(input: $input) { " + _UPLOADS + " } }"
-COMPLETE = """mutation($input: CompleteUploadsInput!) { completeUploads(input: $input) {
+ABORT = """mutation($input: AbortUploadsInput!) { abortUploads(input: $input) {
   results { uploadId state problem } } }"""
+SEAL = "mutation($input: SealBatchInput!) { sealBatch(input: $input) { batch { digest } } }"
 UPDATE = "mutation($input: UpdateObjectDataInput!) { updateObjectData(input: $input) { object { id } } }"
 DELETE_OBJECTS = "mutation($input: DeleteObjectsInput!) { deleteObjects(input: $input) { deletedObjectIds } }"
 DELETE_BATCH = "mutation($input: DeleteBatchInput!) { deleteBatch(input: $input) { deletedObjectCount } }"
@@ -42,12 +43,12 @@ def _new_objects(client: Client, batch: Batch, count: int) -> list[Object]:
 async def _create(client: Client, what: str, query: str, batch: Batch, things: list[Any]) -> None:
     """Asked again until it is answered: it says ALREADY_EXISTS where it was done the first time."""
     objects = [thing for thing in things if isinstance(thing, Object)]
-    bodies = {one.id: _new_body(client) for one in objects if client.rng.random() < 0.7}
+    bodies = {one.id: new_body(client) for one in objects if client.rng.random() < 0.7}
     given: list[dict[str, Any]] = [
         {
             "objectId": one.id,
             "data": [{"key": "first", "value": one.first}],
-            "file": _file(*bodies[one.id]) if one.id in bodies else None,
+            "file": file_of(bodies[one.id][0], proved=bodies[one.id][1]) if one.id in bodies else None,
         }
         for one in objects
     ]
@@ -64,7 +65,7 @@ async def _create(client: Client, what: str, query: str, batch: Batch, things: l
         if answer.code == "NOT_FOUND":
             client.ledger.not_there(batch, str(call))
         if answer.data is not None:
-            await _send_all(client, _uploads(client, answer, bodies))
+            await send_all(client, uploads_of(client, call, answer, bodies))
         if call.said is not Said.NOTHING:
             return
         before.append(call)
@@ -73,19 +74,46 @@ async def _create(client: Client, what: str, query: str, batch: Batch, things: l
 async def replace_file(client: Client) -> None:
     if objects := client.ledger.known_objects():
         some = client.rng.sample(objects, min(len(objects), client.rng.choice((1, 1, 2))))
-        bodies = {one.id: _new_body(client) for one in some}
+        bodies = {one.id: new_body(client) for one in some}
         call = client.ledger.call(client.number, f"createUploads {list(bodies)}")
-        files = [{"objectId": id_, "file": _file(*body)} for id_, body in bodies.items()]
+        files = [{"objectId": id_, "file": file_of(body[0], proved=body[1])} for id_, body in bodies.items()]
         answer = await client.mutate(call, CREATE_UPLOADS, input={"files": files})
         _told(client, call, answer, some)
         if answer.data is not None:
-            await _send_all(client, _uploads(client, answer, bodies))
+            await send_all(client, uploads_of(client, call, answer, bodies))
 
 
 async def complete_again(client: Client) -> None:
     """Of uploads that any client has: twice, too late, or before there is anything."""
     if uploads := list(client.ledger.uploads.values()):
-        await _complete(client, client.rng.sample(uploads, min(len(uploads), 2)))
+        await complete(client, client.rng.sample(uploads, min(len(uploads), 2)))
+
+
+async def abort(client: Client) -> None:
+    """One of any client's newest uploads, half of which are still under way."""
+    if uploads := list(client.ledger.uploads.values())[-5:]:
+        some = client.rng.sample(uploads, min(len(uploads), client.rng.choice((1, 2))))
+        call = client.ledger.call(client.number, f"abortUploads {[one.id for one in some]}")
+        told(client, call, some, await client.mutate(call, ABORT, input={"uploadIds": [one.id for one in some]}))
+
+
+async def seal(client: Client) -> None:
+    """Once its files are complete, as far as anybody knows."""
+    if batches := client.ledger.known_batches():
+        batch = client.rng.choice(batches)
+        if waiting := [one.uploads[-1] for one in batch.objects if one.is_known and one.uploads]:
+            await complete(client, waiting)
+        call = client.ledger.call(client.number, f"sealBatch {batch.id}")
+        batch.seals.append(call)
+        answer = await client.mutate(call, SEAL, input={"batchId": batch.id})
+        _told(client, call, answer, [batch])
+        if answer.data is not None:
+            batch.digests.add(answer.data["batch"]["digest"])
+
+
+async def repeat(client: Client) -> None:
+    if client.ledger.answered:
+        await client.repeat(client.rng.choice(client.ledger.answered))
 
 
 async def update_data(client: Client) -> None:
@@ -141,6 +169,9 @@ OPERATIONS: dict[Operation, int] = {
     create_objects: 3,
     replace_file: 4,
     complete_again: 3,
+    abort: 2,
+    seal: 2,
+    repeat: 3,
     update_data: 4,
     delete_objects: 2,
     delete_batch: 2,
@@ -155,93 +186,3 @@ def _told(client: Client, call: Call, answer: Answer, things: list[Any]) -> None
         named: list[Thing] = [one for one in things if len(things) == 1 or one.id in (missing or ())]
         for one in named:
             client.ledger.not_there(one, str(call))
-
-
-def _new_body(client: Client) -> tuple[bytes, bool]:
-    """And whether its SHA-256 is announced."""
-    size = client.rng.choice((0, 1, 100, 1_000, 2_000, 70_000))
-    return client.rng.randbytes(size), client.rng.random() < 0.8
-
-
-def _file(body: bytes, proved: bool) -> dict[str, Any]:
-    return file_of(body, proved=proved)
-
-
-def _uploads(client: Client, answer: Answer, bodies: dict[str, tuple[bytes, bool]]) -> list[Upload]:
-    made = []
-    for one in answer.data["uploads"]:
-        of = client.ledger.objects[one["object"]["objectId"]]
-        body, proved = bodies[of.id]
-        headers = {header["name"]: header["value"] for header in one["headers"]}
-        made.append(Upload(one["id"], of, body, proved, one["url"], headers))
-    for upload in made:
-        client.ledger.uploads[upload.id] = upload
-        upload.object.uploads.append(upload)
-    return made
-
-
-async def _send_all(client: Client, uploads: list[Upload]) -> None:
-    """As clients do, and others who are tired, confused or mean; then they say that it is done."""
-    for upload in uploads:
-        await client.rng.choice(_SENDINGS)(client, upload)
-    some = [upload for upload in uploads if client.rng.random() < 0.85]
-    if some:
-        await _complete(client, some)
-
-
-async def _whole(client: Client, upload: Upload) -> None:
-    await client.put(upload, upload.body)
-
-
-async def _twice(client: Client, upload: Upload) -> None:
-    await asyncio.gather(client.put(upload, upload.body), client.put(upload, upload.body))
-
-
-async def _cut_off(client: Client, upload: Upload) -> None:
-    await client.put_a_part(upload)
-
-
-async def _cut_off_and_again(client: Client, upload: Upload) -> None:
-    await client.put_a_part(upload)
-    await client.put(upload, upload.body)
-
-
-async def _wrong(client: Client, upload: Upload) -> None:
-    """Other bytes of the same number; right ones do not come after them."""
-    await client.put(upload, client.rng.randbytes(len(upload.body)))
-
-
-async def _wrong_past_all_checks(client: Client, upload: Upload) -> None:
-    """As an S3 server takes them that enforces nothing; their number may be another."""
-    body = client.rng.randbytes(len(upload.body) + client.rng.choice((0, 0, 1)))
-    await client.put(upload, body, client.raw_url(upload))
-
-
-async def _not_at_all(client: Client, upload: Upload) -> None:
-    """Or late: see ``late``."""
-
-
-_SENDINGS = (
-    _whole, _whole, _whole, _whole, _whole, _twice, _cut_off, _cut_off_and_again, _wrong, _wrong_past_all_checks,
-    _not_at_all,
-)  # fmt: skip
-
-
-async def late(client: Client) -> None:
-    """Bytes of uploads that may have been given up long since, whose request began in time."""
-    for upload in client.ledger.uploads.values():
-        if not upload.sent and client.rng.random() < 0.5:
-            await client.put(upload, upload.body)
-
-
-async def _complete(client: Client, uploads: list[Upload]) -> None:
-    call = client.ledger.call(client.number, f"completeUploads {[one.id for one in uploads]}")
-    answer = await client.mutate(call, COMPLETE, input={"uploadIds": [one.id for one in uploads]})
-    if answer.data is None:
-        return
-    for upload, result in zip(uploads, answer.data["results"], strict=True):
-        call.detail += f" {result['state'] or result['problem']}"
-        if result["state"] == "COMPLETE":
-            upload.complete = True
-        elif result["problem"] == "NOT_FOUND":
-            client.ledger.not_there(upload.object, str(call))

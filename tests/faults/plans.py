@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-Sort: TypeAlias = Literal["commit", "write", "s3"]
+Sort: TypeAlias = Literal["commit", "write", "s3", "aimed"]
 Action: TypeAlias = Literal["kill", "error", "status"]
 
 
@@ -13,6 +13,7 @@ Action: TypeAlias = Literal["kill", "error", "status"]
 class Fault:
     """At the ``number``-th boundary of a sort: kill the process, break the connection, or have S3 answer 500.
 
+    One that is aimed is at the first boundary whose name has a hash of this number: the rare ones are broken, too.
     Before a call nothing was done then; after it all was, and the answer is lost. ``times`` calls fail from there on:
     more than the SDK tries make an outage.
     """
@@ -39,15 +40,21 @@ class Plan:
 
 
 CLEAN = Plan()
+AIMS = 40  # numbers of hashes; there are about four times as many names
 
 # How often a sort is chosen, and how many boundaries of it a process of the role passes while nothing breaks, roughly.
 _USUAL: dict[str, dict[Sort, tuple[int, int]]] = {
     "serve": {"commit": (6, 60), "write": (1, 4), "s3": (3, 30)},
     "worker": {"commit": (1, 20), "write": (1, 24), "s3": (1, 6)},
     "drain": {"commit": (1, 8), "write": (1, 8), "s3": (1, 4)},
+    "reap": {"commit": (1, 8), "write": (1, 20), "s3": (1, 4)},
+    "act": {"commit": (1, 8), "write": (2, 40), "s3": (3, 20)},
 }
+ROLES = tuple(_USUAL)
+_AIMED = 0.4  # of all faults
 _MOST = 3  # of a role that are killed
-_ERRORS = {"serve": (1, 2, 3, 4), "worker": (0, 1, 2), "drain": (0, 1, 1)}  # of a process, each as likely
+# Of a process, each as likely.
+_ERRORS = {"serve": (1, 2, 3, 4), "worker": (0, 1, 2), "drain": (0, 1, 1), "reap": (0, 1), "act": (0, 1, 2)}
 
 
 def plans(seed: int, role: str) -> Iterator[Plan]:
@@ -66,6 +73,8 @@ def _errors(rng: random.Random, role: str) -> Iterator[Fault]:
 
 
 def _fault(rng: random.Random, role: str, action: Action) -> Fault:
+    if rng.random() < _AIMED:
+        return Fault("aimed", rng.randrange(AIMS), action)
     usual = _USUAL[role]
     [drawn] = rng.choices(list(usual), [weight for weight, _ in usual.values()])
     sort: Sort = "s3" if action == "status" else drawn

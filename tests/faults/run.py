@@ -24,18 +24,23 @@ from tests.conftest import free_port
 from tests.faults.checks import keys_of, look, shown_otherwise, unfinished_of, violations
 from tests.faults.client import Client
 from tests.faults.forks import Forks, Process
+from tests.faults.hooks import PART_BYTES
 from tests.faults.ledger import Ledger, Upload
-from tests.faults.operations import OPERATIONS, late
-from tests.faults.plans import CLEAN, Plan, plans
+from tests.faults.operations import OPERATIONS
+from tests.faults.plans import CLEAN, ROLES, Plan, plans
+from tests.faults.reaping import makers, reaped, stray
+from tests.faults.sending import late
 
 _CLIENTS = 4
 _OPERATIONS = 9  # of each client
 _HANGS_SECONDS = 180  # on a machine that has much else to do
+_STRAY = 5  # in every so many runs the reaper is asked although nothing is left to it
 _READ_BYTES = 1_500  # that completeUploads reads itself: some of the bodies are larger
 
-# As if time had passed. Nobody works meanwhile who would have noticed.
-_EXPIRED = "UPDATE uploads SET expires_at = now() - interval '1 hour' WHERE state = 'PENDING'"
+# As if time had passed.
+_EXPIRED = "UPDATE uploads SET expires_at = now() - interval '1 hour', look_at = now() WHERE state = 'PENDING'"
 _SOME_EXPIRED = _EXPIRED + " AND random() < 0.2"
+_SOME_FORGOTTEN = "UPDATE uploads SET look_at = now() WHERE state = 'PENDING' AND random() < 0.5"
 _UNCLAIMED = "UPDATE uploads SET read_at = now() WHERE state = 'VERIFYING'"
 _DUE = "UPDATE deletions SET due_at = now()"
 _OVER = "UPDATE deletions SET due_at = now(), over_at = now()"
@@ -61,6 +66,7 @@ class Outcome:
     violations: list[str]
     passed: Counter[str]  # boundaries by their names
     broken: Counter[tuple[str, str]]  # those where something was broken, and how
+    orphans: Counter[str]  # those because of which an upload in parts was left to the reaper
     report: str = field(repr=False)
 
 
@@ -74,12 +80,15 @@ class _Run:
     database_url: str
     starts: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    orphans: Counter[str] = field(default_factory=Counter)
     port: int = field(default_factory=free_port)
 
     async def start(self, role: str, plan: Plan) -> Process:
         arguments = {
             "serve": ("serve", "--port", str(self.port)),
             "worker": ("worker",),
+            "reap": ("reap",),
+            "act": ("reap", "--act"),
             "drain": ("worker", "--drain"),
         }[role]
         name = f"{len(self.starts):02}-{role}"
@@ -93,6 +102,8 @@ class _Run:
             "WAYBILL_S3_ENDPOINT": config.endpoint,
             "WAYBILL_S3_PATH_STYLE": "true",
             "WAYBILL_MAX_VERIFIED_BYTES": str(_READ_BYTES),
+            "WAYBILL_MULTIPART_BYTES": str(PART_BYTES),
+            "WAYBILL_QUARANTINE_DAYS": "1",
             "AWS_ACCESS_KEY_ID": config.credentials.access_key,
             "AWS_SECRET_ACCESS_KEY": config.credentials.secret_key,
         }
@@ -152,7 +163,7 @@ async def run(world: World, seed: int, directory: Path, bucket: str, *, clean: b
     server = await asyncpg.connect(world.database_url)
     await server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{world.template}"')
     url = world.database_url.replace("/postgres?", f"/{name}?")
-    of_roles = {role: itertools.repeat(CLEAN) if clean else plans(seed, role) for role in ("serve", "worker", "drain")}
+    of_roles = {role: itertools.repeat(CLEAN) if clean else plans(seed, role) for role in ROLES}
     one = _Run(world, seed, of_roles, directory, bucket, url)
     found: list[str] = []
     try:
@@ -172,7 +183,7 @@ async def run(world: World, seed: int, directory: Path, bucket: str, *, clean: b
         await server.close()
     passed, broken = _boundaries(directory)
     report = _report(one, ledger, found) if found else ""
-    return Outcome(seed, time.monotonic() - began, found, passed, broken, report)
+    return Outcome(seed, time.monotonic() - began, found, passed, broken, one.orphans, report)
 
 
 async def _live(one: _Run, ledger: Ledger, database: asyncpg.Connection, storage: Storage) -> list[str]:
@@ -203,8 +214,8 @@ async def _live(one: _Run, ledger: Ledger, database: asyncpg.Connection, storage
 async def _work(client: Client, database: asyncpg.Connection) -> None:
     operations, weights = list(OPERATIONS), list(OPERATIONS.values())
     for _ in range(_OPERATIONS):
-        if client.number == 0 and client.rng.random() < 0.1:
-            await database.execute(_SOME_EXPIRED)
+        if client.number == 0 and client.rng.random() < 0.3:
+            await database.execute(client.rng.choice((_SOME_EXPIRED, _SOME_FORGOTTEN, _SOME_FORGOTTEN)))
         [operation] = client.rng.choices(operations, weights)
         await operation(client)
 
@@ -223,6 +234,10 @@ async def _judge(
             found.append(f"(0) the worker cannot drain: it ended with {code}")
     left = await look(database, storage, one.bucket)
     found += violations(left, ledger, settled=True)
+    one.orphans += makers(one.directory, left)
+    if left.nobodys or one.seed % _STRAY == 1:
+        await stray(storage, one.bucket)
+        found += await reaped(one.start, one.plans_of, database, storage, one.bucket, left)
     service = await one.start("serve", CLEAN)
     found += await shown_otherwise(left, client)
     await service.kill()
@@ -231,10 +246,11 @@ async def _judge(
 
 async def _empty(storage: Storage, bucket: str) -> None:
     await storage.delete_many(bucket, await keys_of(storage, bucket))
-    assert not await unfinished_of(storage, bucket)
+    for key, multipart_id in await unfinished_of(storage, bucket):
+        await storage.abort_multipart(bucket, key, multipart_id)
 
 
-_LINE = re.compile(r"\d+\t(?P<sort>\w+) \d+\t(?P<action>\S+)\t(?P<name>.*)")
+_LINE = re.compile(r"\d+\t(?P<sort>\w+) \d+\t(?P<action>\S+)\t(?P<name>.*)\t.*")
 
 
 def _boundaries(directory: Path) -> tuple[Counter[str], Counter[tuple[str, str]]]:
