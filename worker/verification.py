@@ -1,14 +1,17 @@
 """Reads the bytes of uploads that were too large to be read while somebody waited."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from models import files
-from models.errors import StorageUnavailable
+from models.errors import StorageUnavailable, Unavailable
 from models.pages import Row
 from storage.client import Storage
 from storage.proof import Verdict, claim_of, prove
 
 VERIFIED_AT_ONCE = 4
+_AGAIN_SECONDS = 300.0  # half as long as an upload is somebody's
 
 
 async def verify_waiting(storage: Storage) -> int:
@@ -27,7 +30,8 @@ async def verify_waiting(storage: Storage) -> int:
 async def _verify(storage: Storage, row: Row) -> None:
     claim = claim_of(row)
     try:
-        [verdict] = await prove(storage, [claim], most_read_bytes=claim.size_bytes)
+        async with _kept(row):
+            [verdict] = await prove(storage, [claim], most_read_bytes=claim.size_bytes)
     except StorageUnavailable:
         await files.read_later(row["file_pk"])
         raise
@@ -35,3 +39,20 @@ async def _verify(storage: Storage, row: Row) -> None:
         await files.settle(row["tenant_id"], [row["file_pk"]])
     else:
         await files.give_up([row["file_pk"]], verdict)
+
+
+@asynccontextmanager
+async def _kept(row: Row) -> AsyncIterator[None]:
+    """Terabytes take hours: without this all workers would read the same ones in the end, and nothing else."""
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(_AGAIN_SECONDS)
+            with suppress(Unavailable):
+                await files.still_reading(row["tenant_id"], row["file_pk"])
+
+    keeping = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        keeping.cancel()
