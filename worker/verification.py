@@ -1,17 +1,20 @@
 """Reads the bytes of uploads that were too large to be read while somebody waited."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from models import files
-from models.errors import StorageUnavailable, Unavailable
+from models.errors import StorageUnavailable
 from models.pages import Row
 from storage.client import Storage
 from storage.proof import Verdict, claim_of, prove
 
 VERIFIED_AT_ONCE = 4
 _AGAIN_SECONDS = 300.0  # half as long as an upload is somebody's
+
+_log = logging.getLogger(__name__)
 
 
 async def verify_waiting(storage: Storage) -> int:
@@ -48,8 +51,10 @@ async def _kept(row: Row) -> AsyncIterator[None]:
     async def keep() -> None:
         while True:
             await asyncio.sleep(_AGAIN_SECONDS)
-            with suppress(Unavailable):
+            try:
                 await files.still_reading(row["tenant_id"], row["file_pk"])
+            except Exception as error:  # noqa: BLE001 - it is read all the same, at worst by two
+                _log.warning("the database does not hear that an upload is still read: %s", error)
 
     keeping = asyncio.create_task(keep())
     try:
