@@ -17,12 +17,13 @@ _AGAIN_SECONDS = 300.0  # half as long as an upload is somebody's
 _log = logging.getLogger(__name__)
 
 
-async def verify_waiting(storage: Storage) -> int:
+async def verify_waiting(storage: Storage, *, large: bool = False) -> int:
     """How many uploads were settled: complete, or given up where the bytes are others than announced.
 
+    Those that are ``large`` are work of another kind, which may take hours.
     Raises StorageUnavailable where some could not be read; they are tried again later.
     """
-    rows = await files.unread(VERIFIED_AT_ONCE)
+    rows = await files.unread(VERIFIED_AT_ONCE, large=large)
     outcomes = await asyncio.gather(*(_verify(storage, row) for row in rows), return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
