@@ -61,6 +61,7 @@ _FIELDS = {
 _TOTAL = 10 * POINT  # linear in the matches: as long as 70,000 of them take
 _NODES = {"DataKey": 10 * POINT, "DataValue": 10 * POINT}  # each is counted, up to 10,000
 _ENTRIES = {"completeUploads": POINT}  # of the longest list: S3 is asked about each
+_LARGE = POINT  # a file in parts, which S3 is asked to begin
 
 _MANY = 1_000_000_000  # where sums and products stop: nested fragments can make them hundreds of digits long
 
@@ -72,6 +73,7 @@ class PageSizes:
     usual: int = 10
     most: int = 100
     rows: int = 20_000  # of all lists: an operation whose lists may have more is stopped while it runs
+    large_bytes: int = 64 * 1024**2  # of a file, which is uploaded in parts if it has more
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +110,12 @@ class _Given:
     """What a mutation is given."""
 
     arguments: tuple[tuple[ValueNode, GraphQLInputType], ...]
+    large_bytes: int
 
     def counted(self, variables: Variables) -> Entries:
-        counts = [entries(plain(node, variables), type_) for node, type_ in self.arguments]
-        return Entries(sum(one.all for one in counts), max((one.longest for one in counts), default=0))
+        counts = [entries(plain(node, variables), type_, self.large_bytes) for node, type_ in self.arguments]
+        longest = max((one.longest for one in counts), default=0)
+        return Entries(sum(one.all for one in counts), longest, sum(one.large for one in counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +125,21 @@ class _Longest:
     given: _Given
 
 
+@dataclass(frozen=True, slots=True)
+class _Large:
+    """The files in parts of what a mutation is given."""
+
+    given: _Given
+
+
 @dataclass(slots=True)
 class _Level:
     """What is counted equally often: as often as the level around it, times ``size``."""
 
     around: int
-    size: int | _Page | _Filter | _Given | _Longest | None  # None: the longest list of all mutations of the operation
+    size: (
+        int | _Page | _Filter | _Given | _Longest | _Large | None
+    )  # None: the longest list of all mutations of the operation
     units: int = 0
 
 
@@ -168,6 +181,8 @@ class _Definition:
                 count = min(sent.given[size].all * around, _MANY)
             elif isinstance(size, _Longest):
                 count = min(sent.given[size.given].longest * around, _MANY)
+            elif isinstance(size, _Large):
+                count = min(sent.given[size.given].large * around, _MANY)
             elif isinstance(size, _Filter):
                 count = min(size.units(sent.variables) * around, _MANY)
             else:
@@ -310,9 +325,9 @@ class _Walk:
         arguments = {one.name.value: one for one in node.arguments or ()}
         if type_ is self._mutation:
             found.levels[level].units += MUTATION
-            given = _Given(tuple(_listed(arguments, definition.args)))
+            given = _Given(tuple(_listed(arguments, definition.args)), self.sizes.large_bytes)
             found.given.append(given)
-            found.levels.append(_Level(level, given, ROW))
+            found.levels += [_Level(level, given, ROW), _Level(level, _Large(given), _LARGE)]
             if name in _ENTRIES:
                 found.levels.append(_Level(level, _Longest(given), _ENTRIES[name]))
             return level
