@@ -35,7 +35,7 @@ from graphql import (
 )
 
 from graph import filter_cost, introspection
-from graph.cost_levels import Definition, Filter, Given, Level, Longest, Page, PageSizes, Sent, Units
+from graph.cost_levels import Definition, Filter, Given, Large, Level, Longest, Page, PageSizes, Sent, Units
 from graph.literals import Variables, has_variable, plain
 
 # In tenths of a point.
@@ -61,6 +61,7 @@ _FIELDS = {
 _TOTAL = 10 * POINT  # linear in the matches: as long as 70,000 of them take
 _NODES = {"DataKey": 10 * POINT, "DataValue": 10 * POINT}  # each is counted, up to 10,000
 _ENTRIES = {"completeUploads": POINT}  # of the longest list: S3 is asked about each
+_LARGE = POINT  # a file in parts, which S3 is asked to begin
 
 
 @dataclass(slots=True)
@@ -188,9 +189,9 @@ class _Walk:
         arguments = {one.name.value: one for one in node.arguments or ()}
         if type_ is self._mutation:
             found.levels[level].units += MUTATION
-            given = Given(tuple(_listed(arguments, definition.args)))
+            given = Given(tuple(_listed(arguments, definition.args)), self.sizes.large_bytes)
             found.given.append(given)
-            found.levels.append(Level(level, given, ROW))
+            found.levels += [Level(level, given, ROW), Level(level, Large(given), _LARGE)]
             if name in _ENTRIES:
                 found.levels.append(Level(level, Longest(given), _ENTRIES[name]))
             return level

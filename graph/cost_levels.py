@@ -23,6 +23,7 @@ class PageSizes:
     usual: int = 10
     most: int = 100
     rows: int = 20_000  # of all lists: an operation whose lists may have more is stopped while it runs
+    large_bytes: int = 64 * 1024**2  # of a file, which is uploaded in parts if it has more
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,12 @@ class Given:
     """What a mutation is given."""
 
     arguments: tuple[tuple[ValueNode, GraphQLInputType], ...]
+    large_bytes: int
 
     def counted(self, variables: Variables) -> Entries:
-        counts = [entries(plain(node, variables), type_) for node, type_ in self.arguments]
-        return Entries(sum(one.all for one in counts), max((one.longest for one in counts), default=0))
+        counts = [entries(plain(node, variables), type_, self.large_bytes) for node, type_ in self.arguments]
+        longest = max((one.longest for one in counts), default=0)
+        return Entries(sum(one.all for one in counts), longest, sum(one.large for one in counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,20 @@ class Longest:
     given: Given
 
 
+@dataclass(frozen=True, slots=True)
+class Large:
+    """The files in parts of what a mutation is given."""
+
+    given: Given
+
+
 @dataclass(slots=True)
 class Level:
     """What is counted equally often: as often as the level around it, times ``size``."""
 
     around: int
-    size: int | Page | Filter | Given | Longest | None  # None: the longest list of all mutations of the operation
+    # None: the longest list of all mutations of the operation
+    size: int | Page | Filter | Given | Longest | Large | None
     units: int = 0
 
 
@@ -119,6 +130,8 @@ class Definition:
                 count = min(sent.given[size].all * around, _MANY)
             elif isinstance(size, Longest):
                 count = min(sent.given[size.given].longest * around, _MANY)
+            elif isinstance(size, Large):
+                count = min(sent.given[size.given].large * around, _MANY)
             elif isinstance(size, Filter):
                 count = min(size.units(sent.variables) * around, _MANY)
             else:

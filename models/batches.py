@@ -46,7 +46,8 @@ async def keep_open(tenant_id: int, batches: Sequence[int] = (), *, objects: Seq
 async def standings(scope: Scope, batches: Sequence[int]) -> dict[int, Row]:
     """``under_way``, ``complete`` and ``expired``: whether a batch has files that are; and ``sealed_at`` and the like.
 
-    Of what exists for the scope. A few probes of an index for each batch, however many files it has.
+    Of what exists for the scope. A few probes of an index for each batch, however many files it has. The digest is for
+    those who see all of the batch: with it others could try what the rest of it may be.
     """
     sql = Sql(scope.tenant_id)
     has = {
@@ -56,8 +57,12 @@ async def standings(scope: Scope, batches: Sequence[int]) -> dict[int, Row]:
     }
     tests = ", ".join(f"{test} AS {name}" for name, test in has.items())
     wanted = sql.bind(tuple(batches), "bigint[]")
+    digest = "b.digest"
+    if isinstance(scope.within, Granted):
+        whole = granted.whole_batch(sql, scope.within, InOuterBatch("b.id"))
+        digest = f"CASE WHEN {whole} THEN b.digest END AS digest"
     text = (
-        f"SELECT b.id, b.sealed_at, b.sealed_by_id, b.digest, {tests} FROM batches b"
+        f"SELECT b.id, b.sealed_at, b.sealed_by_id, {digest}, {tests} FROM batches b"
         f" WHERE b.tenant_id = {sql.tenant} AND b.id = ANY({wanted})"
     )
     return {row["id"]: row for row in await database.fetch(text, *sql.arguments)}

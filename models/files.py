@@ -42,7 +42,8 @@ NO_FILE = dict.fromkeys(_NAMES)
 GRACE = "interval '5 minutes'"  # after a URL is over, for clocks that differ
 _REMEMBERED = timedelta(days=7)
 _DELETING = timedelta(minutes=2)  # for which a key is somebody's to delete
-_READING = timedelta(minutes=10)  # for which an upload is somebody's to read; beyond, two read it
+_READING = timedelta(minutes=10)  # for which an upload is somebody's to read, who says meanwhile that it goes on
+_LARGE = 1024**3  # bytes, from which reading them takes so long that others do not wait for it
 _READ_AGAIN = timedelta(minutes=1)  # where that failed
 _LONGEST_BACKOFF = timedelta(hours=1)
 _completed = Counter("waybill_uploads_completed_total", "uploads whose bytes were proved")
@@ -269,13 +270,24 @@ async def _end(uploads: Sequence[int], problem: str | None) -> None:
     _ended.labels(problem or "UPLOAD_EXPIRED").inc(len(uploads))
 
 
-async def unread(most: int) -> list[Row]:
-    """Uploads whose bytes are to be read now, with ``tenant_id``. Nobody else is given them for a while."""
+async def unread(most: int, *, large: bool = False) -> list[Row]:
+    """Uploads whose bytes are to be read now, with ``tenant_id``; those that take minutes only if they are asked for.
+
+    Nobody else is given them for a while.
+    """
     return await database.fetch(
         "UPDATE uploads u SET read_at = now() + $2 WHERE id = ANY(ARRAY("
-        "SELECT id FROM uploads WHERE state = 'VERIFYING' AND read_at <= now() ORDER BY read_at LIMIT $1"
+        "SELECT id FROM uploads WHERE state = 'VERIFYING' AND read_at <= now() AND (size_bytes >= $3) = $4"
+        " ORDER BY read_at LIMIT $1"
         f" FOR UPDATE SKIP LOCKED)) RETURNING {COLUMNS}, u.tenant_id",
-        *(most, _READING),
+        *(most, _READING, _LARGE, large),
+    )
+
+
+async def still_reading(tenant_id: int, upload: int) -> None:
+    """Reading it takes long: nobody else is given it for a while from now."""
+    await database.execute(
+        "UPDATE uploads SET read_at = now() + $3 WHERE tenant_id = $1 AND id = $2", tenant_id, upload, _READING
     )
 
 

@@ -1,7 +1,7 @@
 """Bytes that no row knows: found by comparing what a scan has listed, and what becomes of them.
 
-A key is known as long as any row has it: an upload in whatever state, or a deletion, which stays until no request can
-bring the bytes any more.
+A key is known as long as a row answers for its bytes: an upload that has not ended, or a deletion, which is there from
+then on until no request can bring them any more. The row of an upload that has ended stays, but nobody acts on it.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def known(bucket: str, key: str, multipart_id: str) -> str:
     """
     # OFFSET 0 keeps each a look-up in an index: the planner would rather read the whole table.
     return (
-        f"(EXISTS (SELECT FROM uploads u WHERE u.bucket = {bucket} AND u.key = {key}"
+        f"(EXISTS (SELECT FROM uploads u WHERE u.bucket = {bucket} AND u.key = {key} AND u.state <> 'EXPIRED'"
         f" AND {multipart_id} IN ('', u.multipart_id) OFFSET 0)"
         f" OR EXISTS (SELECT FROM deletions d WHERE d.bucket = {bucket} AND d.key = {key}"
         f" AND {multipart_id} IN ('', d.multipart_id) OFFSET 0))"

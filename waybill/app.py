@@ -96,7 +96,9 @@ def create_app(
             tokens=settings.max_query_tokens,
         ),
         answer_limits=AnswerLimits(settings.max_answer_values, settings.max_answer_characters),
-        page_sizes=PageSizes(settings.page_size, settings.max_page_size, settings.max_rows_per_request),
+        page_sizes=PageSizes(
+            settings.page_size, settings.max_page_size, settings.max_rows_per_request, settings.multipart_bytes
+        ),
         introspection=settings.introspection,
         request_timeout_seconds=settings.request_timeout_seconds,
         max_body_bytes=settings.max_body_bytes,

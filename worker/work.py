@@ -30,6 +30,7 @@ class Kind(NamedTuple):
 
 KINDS = (
     Kind(jobs.VERIFY, verify_waiting, VERIFIED_AT_ONCE),
+    Kind("verify large", lambda storage: verify_waiting(storage, large=True), VERIFIED_AT_ONCE),
     Kind("look", looks.look, looks.LOOKED_AT_ONCE),
     Kind(jobs.DELETE, delete_due, KEYS_PER_DELETE),
     Kind("forget", lambda _: files.forget(_ROWS), _ROWS),

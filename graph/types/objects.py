@@ -71,7 +71,8 @@ class Batch(Node):
         return row and User.of(row)
 
     @strawberry.field(
-        description="Of a sealed batch, the SHA-256 in hexadecimal of all that is in it, as the manual defines it."
+        description="Of a sealed batch, the SHA-256 in hexadecimal of all that is in it, as the manual defines it; null"
+        " for those who can read only some of it."
     )
     async def digest(self, info: Info) -> str | None:
         digest = (await info.context.standings.load(self.pk))["digest"]

@@ -88,6 +88,18 @@ async def test_who_sees_single_objects_learns_of_their_files_only(admin: Caller,
     await forget(admin)
 
 
+async def test_digest_is_for_those_who_see_the_whole_batch(admin: Caller, new_caller: NewCaller) -> None:
+    await admin.create_batch("b", {"o": [], "hidden": [("secret", "7")]})
+    seal = 'mutation { sealBatch(input: {batchId: "b"}) { batch { sealedAt digest } } }'
+    sealed = (await admin.execute(seal))["sealBatch"]["batch"]
+    single, whole = [await new_caller(admin.tenant, role=Role.MEMBER) for _ in range(2)]
+    await grant(admin, single, "ADMIN", object="o")
+    await grant(admin, whole, "VIEW", batch="b")
+    query = '{ batch(batchId: "b") { sealedAt digest } }'
+    assert (await single.execute(query))["batch"] == {"sealedAt": sealed["sealedAt"], "digest": None}
+    assert (await whole.execute(query))["batch"] == sealed
+
+
 async def test_page_of_batches_takes_one_statement_for_the_state_and_one_for_progress(admin: Caller) -> None:
     await admin.create_batch("b0")
     one, _ = await count_statements(admin, PAGE)

@@ -42,6 +42,7 @@ def objects(count: int, pairs: int = 0, **more: object) -> list[dict[str, Any]]:
 
 
 FILE = {"name": "a", "contentType": "a/b", "size": 1}
+LARGE = FILE | {"size": SIZES.large_bytes + 1}
 CREATE = 'mutation($o: [ObjectInput!]!) { createObjects(input: {batchId: "b", objects: $o}) { batch { id } } }'
 MADE = "mutation($i: CreateBatchInput!) { createBatch(input: $i) { uploads { url headers { name } } objects { id } } }"
 COMPLETE = "mutation($i: [ID!]!) { completeUploads(input: {uploadIds: $i}) { results { state } } }"
@@ -119,6 +120,9 @@ TABLE: list[tuple[str, dict[str, Any], int]] = [
     (MADE, {"i": {"batchId": "b", "objects": objects(100, file=FILE)}}, 1 + 10 + 10 + 10 + 10),
     (MADE, {"i": {"batchId": "b"}}, 1),
     (UPLOADS, {"f": [{"objectId": "o", "file": FILE}] * 1_000}, 1 + 100 + 100 + 100),
+    (UPLOADS, {"f": [{"objectId": "o", "file": LARGE}] * 1_000}, 1 + 100 + 100 + 100 + 1_000),
+    (MADE, {"i": {"batchId": "b", "objects": objects(10, file=LARGE | {"size": str(LARGE["size"])})}}, 1 + 4 + 10),
+    (UPLOADS, {"f": [{"objectId": "o", "file": {"size": size}} for size in ("x", None, [1], 1e400, "9" * 5_000)]}, 3),
     (COMPLETE, {"i": ["x"] * 200}, 1 + 220 + 20),
     (SENT, {"i": ["x"] * 20, "p": [{"uploadId": "x", "parts": [{"number": 1, "etag": ""}] * 99}] * 20}, 1 + 20 + 202),
     ('mutation($i: [ID!]!) { abortUploads(input: {uploadIds: $i}) { results { state } } }', {"i": ["x"] * 200}, 41),

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
@@ -131,6 +132,21 @@ async def test_file_too_large_to_be_read_at_once_is_read_by_the_worker(admin: Ca
     with patch.object(Storage, "head", lambda *_: _value(Stored(5, "", "", hashlib.sha256(b"hello").hexdigest()))):
         await work.drain(storage)
     assert await completed(admin, good, bad) == [("COMPLETE", None), ("EXPIRED", "CHECKSUM_MISMATCH")]
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+async def test_url_works_and_ends_with_the_upload_where_clocks_differ(admin: Caller, minutes: int) -> None:
+    def now() -> datetime:
+        return (datetime.now(UTC) + timedelta(minutes=minutes)).replace(microsecond=0)
+
+    with patch("graph.types.files._now", now):
+        upload = await announced(admin, b"hello")
+    query = parse_qs(urlsplit(upload["url"]).query)
+    began = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%S%z")
+    ends = began + timedelta(seconds=int(query["X-Amz-Expires"][0]))
+    assert timedelta(0) <= datetime.fromisoformat(upload["expiresAt"]) - ends < timedelta(seconds=1)
+    assert await put(upload, b"hello") == 200
+    assert await completed(admin, upload) == [("COMPLETE", None)]
 
 
 async def test_two_completions_at_once_are_one(admin: Caller) -> None:

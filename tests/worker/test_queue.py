@@ -10,10 +10,10 @@ import pytest
 
 from models import database, files, jobs
 from models.errors import StorageUnavailable
-from storage.client import Storage
+from storage.client import Storage, Stored
 from tests.conftest import Caller, new_database
 from tests.models.conftest import observing, until
-from tests.uploads import due_now, stored
+from tests.uploads import announced, due_now, put, stored
 from worker import queue, work
 from worker.queue import working
 
@@ -90,6 +90,36 @@ async def test_uploads_to_be_read_are_a_job(admin: Caller) -> None:
     await files.settle(admin.tenant.id, [], [row["id"]])
     rows = await database.fetch("SELECT entrypoint FROM pgqueuer WHERE status = 'queued'")
     assert [row["entrypoint"] for row in rows] == ["verify"]
+
+
+@pytest.mark.usefixtures("only_jobs")
+async def test_no_upload_waits_for_a_large_one_that_is_being_read(
+    admin: Caller, storage: Storage, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_LARGE", 6)
+    keys = {}
+    for object_id, body in (("large", b"hello!"), ("small", b"hello")):
+        assert await put(await announced(admin, body, object_id), body) == 200
+    for row in await database.fetch("SELECT id, size_bytes FROM uploads WHERE tenant_id = $1", admin.tenant.id):
+        keys[row["size_bytes"]] = row["id"]
+    original, begun = Storage.head, asyncio.Event()
+
+    async def small_is_complete() -> bool:
+        return await admin.object_ids({"fileState": "COMPLETE"}) == ["small"]
+
+    async def head(self: Storage, bucket: str, key: str) -> Stored | None:
+        found = await original(self, bucket, key)
+        if found is not None and found.size == 6 and not begun.is_set():
+            begun.set()
+            await until(small_is_complete)
+        return found
+
+    with patch.object(Storage, "head", head):
+        await files.settle(admin.tenant.id, [], [keys[6]])
+        async with working(storage, database_url):
+            await begun.wait()
+            await files.settle(admin.tenant.id, [], [keys[5]])
+            await until(small_is_complete)
 
 
 async def test_sweep_finds_the_work_of_lost_jobs(

@@ -16,7 +16,7 @@ from tests import processes
 from tests.conftest import BUCKETS, Caller
 from tests.models.conftest import until
 from tests.uploads import announced, completed, due_now, final, forget, put, stored
-from worker import work
+from worker import verification, work
 from worker.deletions import delete_due
 from worker.verification import verify_waiting
 
@@ -179,6 +179,38 @@ async def test_each_upload_is_read_by_one_worker(admin: Caller, storage: Storage
         await asyncio.gather(*(verify_waiting(storage) for _ in range(3)))
     assert len(asked) == len(set(asked)) == 3
     assert len(await admin.object_ids({"fileState": "COMPLETE"})) == 3
+
+
+async def test_upload_that_takes_long_to_read_is_given_to_nobody_else(admin: Caller, storage: Storage) -> None:
+    upload = await announced(admin, b"hello")
+    assert await put(upload, b"hello") == 200
+    await database.execute(
+        "UPDATE uploads SET state = 'VERIFYING', read_at = now() WHERE tenant_id = $1", admin.tenant.id
+    )
+    original = Storage.sha256
+
+    async def read_at() -> Any:
+        return await database.fetch("SELECT read_at FROM uploads WHERE tenant_id = $1", admin.tenant.id)
+
+    async def long(self: Storage, bucket: str, key: str) -> str:
+        begun = await read_at()
+
+        async def kept() -> bool:
+            return bool(await read_at() != begun)
+
+        await until(kept)
+        return await original(self, bucket, key)
+
+    async def head(*_: object) -> Stored:
+        return Stored(5, "text/plain", "", None)
+
+    with (
+        patch.object(verification, "_AGAIN_SECONDS", 0.05),
+        patch.object(Storage, "sha256", long),
+        patch.object(Storage, "head", head),
+    ):
+        await verify_waiting(storage)
+    assert await admin.object_ids({"fileState": "COMPLETE"}) == ["o"]
 
 
 async def test_command_drains_and_ends(
