@@ -82,11 +82,15 @@ async def _listen(works: Sequence[Work], database_url: str, stopping: asyncio.Ev
     )
     try:
         queue = _queue(connection, works)
+        # Otherwise it would be noticed when no job has come for half a minute.
+        connection.add_termination_listener(lambda _: queue.shutdown.set())
         stopper = asyncio.create_task(_stop(queue, stopping))
         try:
             await queue.run(shutdown_on_listener_failure=True, log_aggregation_interval=timedelta(0))
         finally:
             stopper.cancel()
+        if not stopping.is_set():
+            raise ConnectionError("its connection was lost")
     finally:
         connection.terminate()
 
