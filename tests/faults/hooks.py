@@ -26,7 +26,7 @@ from botocore.retries.standard import ExponentialBackoff
 from access import uses
 from models import orphans
 from storage import multipart
-from tests.faults.plans import AIMS, Fault, Plan, Sort
+from tests.faults.plans import AIMED_OF, Fault, Plan, Sort
 from worker import queue, reaper
 
 _SERVICE = ("models", "storage", "access", "graph", "worker", "waybill", "pgqueuer")
@@ -57,7 +57,7 @@ class Boundaries:
         self._numbers[sort] += 1
         number = self._numbers[sort]
         name = f"{side} {sort} {what}"
-        fault = self._plan.get((sort, number)) or self._plan.pop(("aimed", crc32(name.encode()) % AIMS), None)
+        fault = self._plan.get((sort, number)) or self._aimed(name)
         if fault is None and self._left[sort] and side == "before":
             self._left[sort] -= 1
             fault = Fault(sort, number, "error")
@@ -68,6 +68,12 @@ class Boundaries:
         if fault is not None and fault.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         return fault
+
+    def _aimed(self, name: str) -> Fault | None:
+        for sort, number in self._plan:
+            if sort == "aimed" and crc32(f"{number} {name}".encode()) % AIMED_OF == 0:
+                return self._plan.pop((sort, number))
+        return None
 
 
 def _asked() -> str:

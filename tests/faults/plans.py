@@ -13,7 +13,7 @@ Action: TypeAlias = Literal["kill", "error", "status"]
 class Fault:
     """At the ``number``-th boundary of a sort: kill the process, break the connection, or have S3 answer 500.
 
-    One that is aimed is at the first boundary whose name has a hash of this number: the rare ones are broken, too.
+    One that is aimed is at the first boundary of some names that are drawn by the number: rare ones are broken, too.
     Before a call nothing was done then; after it all was, and the answer is lost. ``times`` calls fail from there on:
     more than the SDK tries make an outage.
     """
@@ -40,7 +40,7 @@ class Plan:
 
 
 CLEAN = Plan()
-AIMS = 40  # numbers of hashes; there are about four times as many names
+AIMED_OF = 50  # names a fault is aimed at one: more, and late ones would be left to faults that come first
 
 # How often a sort is chosen, and how many boundaries of it a process of the role passes while nothing breaks, roughly.
 _USUAL: dict[str, dict[Sort, tuple[int, int]]] = {
@@ -74,7 +74,7 @@ def _errors(rng: random.Random, role: str) -> Iterator[Fault]:
 
 def _fault(rng: random.Random, role: str, action: Action) -> Fault:
     if rng.random() < _AIMED:
-        return Fault("aimed", rng.randrange(AIMS), action)
+        return Fault("aimed", rng.randrange(10**6), action)
     usual = _USUAL[role]
     [drawn] = rng.choices(list(usual), [weight for weight, _ in usual.values()])
     sort: Sort = "s3" if action == "status" else drawn
