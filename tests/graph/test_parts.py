@@ -20,7 +20,19 @@ from tests.access.test_scopes import with_scope
 from tests.conftest import Caller, NewCaller
 from tests.graph.test_quotas import limit, usage
 from tests.statements import count_statements
-from tests.uploads import CREATE_BATCH, CREATE_UPLOADS, FILE, again, announced, completed, content, file_of, final, put
+from tests.uploads import (
+    CREATE_BATCH,
+    CREATE_UPLOADS,
+    FILE,
+    again,
+    announced,
+    completed,
+    content,
+    file_of,
+    final,
+    put,
+    urls_over,
+)
 from worker import work
 
 PART = 5 * 1024**2  # the least that S3 takes
@@ -328,9 +340,7 @@ async def test_upload_in_parts_that_ends_leaves_nothing_in_s3(admin: Caller, sto
     await send(admin, upload, 2)
     place = await place_of(admin)
     if end == "expires":
-        await database.execute(
-            "UPDATE uploads SET expires_at = now() - interval '1 hour' WHERE tenant_id = $1", admin.tenant.id
-        )
+        await urls_over(admin)
     elif end == "is deleted":
         await admin.execute('mutation { deleteObjects(input: {objectIds: ["o"]}) { deletedObjectIds } }')
     else:
