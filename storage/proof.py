@@ -1,10 +1,13 @@
 """Whether the bytes in S3 are the ones that were announced: S3 is asked, the client's word counts for nothing."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from models.errors import StorageUnavailable
 from models.pages import Row
 from storage import multipart
 from storage.client import Storage, refusing
@@ -58,10 +61,38 @@ class Finding(NamedTuple):
     parts: tuple[int, ...] = ()
 
 
-async def prove(storage: Storage, claims: Sequence[Claim], *, most_read_bytes: int) -> list[Verdict]:
-    """One verdict for each claim, in order, as ``examine`` finds them."""
-    findings = await examine(storage, claims, most_read_bytes=most_read_bytes)
-    return [finding.verdict for finding in findings]
+async def prove(storage: Storage, claims: Sequence[Claim], *, most_read_bytes: int) -> list[Verdict | None]:
+    """One verdict for each claim, in order, as ``examine`` finds them; None where S3 did not say, and the log says why.
+
+    So one of which S3 does not speak keeps no other from being proved. After many such of a bucket nobody asks about
+    the rest.
+    """
+    turns, reading = asyncio.Semaphore(_AT_ONCE), _Reading(most_read_bytes)
+    unsaid: Counter[str] = Counter()
+
+    async def one(claim: Claim) -> Finding | None:
+        async with turns:
+            if unsaid[claim.bucket] >= _AT_ONCE:
+                return None
+            try:
+                with refusing():
+                    return await _examine(storage, claim, reading)
+            except StorageUnavailable:
+                unsaid[claim.bucket] += 1
+                return None
+
+    findings = await asyncio.gather(*map(one, claims))
+    away = set()
+    for bucket in {claim.bucket for claim, found in zip(claims, findings, strict=True) if found == _MISSING}:
+        try:
+            with refusing():
+                await storage.require(bucket)
+        except StorageUnavailable:
+            away.add(bucket)
+    return [
+        None if found is None or (found == _MISSING and claim.bucket in away) else found.verdict
+        for claim, found in zip(claims, findings, strict=True)
+    ]
 
 
 async def examine(storage: Storage, claims: Sequence[Claim], *, most_read_bytes: int) -> list[Finding]:
@@ -71,36 +102,11 @@ async def examine(storage: Storage, claims: Sequence[Claim], *, most_read_bytes:
     reading the bytes, up to so many of all claims together. A key is written once, so that what is found of it stays
     true.
     """
-    turns = asyncio.Semaphore(_AT_ONCE)
-    left = most_read_bytes
+    turns, reading = asyncio.Semaphore(_AT_ONCE), _Reading(most_read_bytes)
 
     async def one(claim: Claim) -> Finding:
-        nonlocal left
         async with turns:
-            found = await storage.head(claim.bucket, claim.key)
-            if found is None and claim.multipart_id is not None and claim.part_bytes is not None:
-                place = Place(claim.bucket, claim.key, claim.multipart_id)
-                cut = Cut(claim.size_bytes, claim.part_bytes)
-                if (unfit := await multipart.assemble(storage, place, cut, claim.etags)) is not None:
-                    if unfit.missing and not unfit.wrong:
-                        return Finding(Verdict.FILE_MISSING, unfit.missing)
-                    return Finding(Verdict.PART_MISMATCH, unfit.wrong)
-                found = await storage.head(claim.bucket, claim.key)
-                if found is None:
-                    return Finding(Verdict.ABORTED)
-            if found is None:
-                return _MISSING
-            if found.size != claim.size_bytes:
-                return Finding(Verdict.SIZE_MISMATCH)
-            if claim.sha256 is None:
-                return _RIGHT
-            digest = found.sha256
-            if digest is None:
-                if claim.size_bytes > left:
-                    return Finding(Verdict.UNREAD)
-                left -= claim.size_bytes
-                digest = await storage.sha256(claim.bucket, claim.key)
-            return _RIGHT if digest == claim.sha256.hex() else Finding(Verdict.CHECKSUM_MISMATCH)
+            return await _examine(storage, claim, reading)
 
     tasks = [asyncio.create_task(one(claim)) for claim in claims]
     try:
@@ -112,6 +118,38 @@ async def examine(storage: Storage, claims: Sequence[Claim], *, most_read_bytes:
         for task in tasks:
             task.cancel()
     return findings
+
+
+@dataclass
+class _Reading:
+    left: int  # bytes that may still be read
+
+
+async def _examine(storage: Storage, claim: Claim, reading: _Reading) -> Finding:
+    found = await storage.head(claim.bucket, claim.key)
+    if found is None and claim.multipart_id is not None and claim.part_bytes is not None:
+        place = Place(claim.bucket, claim.key, claim.multipart_id)
+        cut = Cut(claim.size_bytes, claim.part_bytes)
+        if (unfit := await multipart.assemble(storage, place, cut, claim.etags)) is not None:
+            if unfit.missing and not unfit.wrong:
+                return Finding(Verdict.FILE_MISSING, unfit.missing)
+            return Finding(Verdict.PART_MISMATCH, unfit.wrong)
+        found = await storage.head(claim.bucket, claim.key)
+        if found is None:
+            return Finding(Verdict.ABORTED)
+    if found is None:
+        return _MISSING
+    if found.size != claim.size_bytes:
+        return Finding(Verdict.SIZE_MISMATCH)
+    if claim.sha256 is None:
+        return _RIGHT
+    digest = found.sha256
+    if digest is None:
+        if claim.size_bytes > reading.left:
+            return Finding(Verdict.UNREAD)
+        reading.left -= claim.size_bytes
+        digest = await storage.sha256(claim.bucket, claim.key)
+    return _RIGHT if digest == claim.sha256.hex() else Finding(Verdict.CHECKSUM_MISMATCH)
 
 
 _RIGHT = Finding(Verdict.RIGHT)

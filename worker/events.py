@@ -93,8 +93,9 @@ async def _finish(storage: Storage, keys: Sequence[Created]) -> None:
     rows = [row for row in found if row["file_state"] == FileState.PENDING]
     verdicts = await prove(storage, [claim_of(row) for row in rows], most_read_bytes=0)
     # What is missing stays as it is: a forged event must not even put off when it is looked for.
-    await judge(pair for pair in zip(rows, verdicts, strict=True) if pair[1] not in _TO_COME)
-    for verdict in verdicts:
+    if await judge(pair for pair in zip(rows, verdicts, strict=True) if pair[1] not in _TO_COME):
+        raise StorageUnavailable
+    for verdict in filter(None, verdicts):
         EVENTS.labels(_OUTCOMES[verdict]).inc()
     EVENTS.labels("unknown").inc(len(set(keys)) - len(found))
     EVENTS.labels("repeated").inc(len(keys) - len(set(keys)) + len(found) - len(rows))

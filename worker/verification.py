@@ -33,12 +33,11 @@ async def verify_waiting(storage: Storage, *, large: bool = False) -> int:
 
 async def _verify(storage: Storage, row: Row) -> None:
     claim = claim_of(row)
-    try:
-        async with _kept(row):
-            [verdict] = await prove(storage, [claim], most_read_bytes=claim.size_bytes)
-    except StorageUnavailable:
+    async with _kept(row):
+        [verdict] = await prove(storage, [claim], most_read_bytes=claim.size_bytes)
+    if verdict is None:
         await files.read_later(row["file_pk"])
-        raise
+        raise StorageUnavailable
     if verdict is Verdict.RIGHT:
         await files.settle(row["tenant_id"], [row["file_pk"]])
     else:

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from unittest.mock import patch
 from uuid import uuid4
 
 import httpx
@@ -12,7 +13,7 @@ from storage import client, multipart
 from storage.client import MOST_PARTS, Config, Part, Storage
 from storage.keys import new_key
 from storage.multipart import Cut, Place, abort_many, assemble
-from storage.proof import Claim, Verdict, prove
+from storage.proof import Claim, Verdict, examine, prove
 from storage.urls import Urls
 from tests.conftest import BUCKETS
 from tests.storage.test_client import answer, in_its_place
@@ -134,5 +135,20 @@ async def test_upload_that_somebody_else_completes_meanwhile_is_right(storage: S
 
 async def test_bucket_that_is_missing_is_no_missing_part(storage: Storage) -> None:
     claim = Claim("no-such-bucket", "a", 5, None, "id", 16 * MIB)
+    assert await prove(storage, [claim], most_read_bytes=0) == [None]
     with pytest.raises(StorageUnavailable):
-        await prove(storage, [claim], most_read_bytes=0)
+        await examine(storage, [claim], most_read_bytes=0)
+
+
+async def test_s3_is_not_asked_for_ever_where_it_is_away(storage: Storage) -> None:
+    asked = 0
+
+    async def away(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise StorageUnavailable
+
+    claims = [Claim("bucket", f"{number}", 1, None) for number in range(100)]
+    with patch.object(Storage, "head", away):
+        assert await prove(storage, claims, most_read_bytes=0) == [None] * 100
+    assert 0 < asked < 70

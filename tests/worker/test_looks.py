@@ -133,6 +133,33 @@ async def test_uploads_wait_as_long_as_s3_does_not_answer_and_those_of_other_buc
     assert await states(admin) == [("COMPLETE", None)] * 2
 
 
+async def test_upload_of_which_s3_does_not_speak_keeps_no_other_of_its_bucket_waiting(
+    admin: Caller, storage: Storage
+) -> None:
+    for object_id in ("o", "p"):
+        await sent(admin, object_id=object_id)
+    [first, second] = await database.fetch(
+        "SELECT bucket, key FROM uploads WHERE tenant_id = $1 ORDER BY id", admin.tenant.id
+    )
+    await database.execute("UPDATE uploads SET bucket = $2 WHERE key = $1", second["key"], first["bucket"])
+    await storage.client.put_object(Bucket=first["bucket"], Key=second["key"], Body=b"hello")
+    await look_now(admin)
+    original = Storage.head
+
+    async def silent(self: Storage, bucket: str, key: str) -> Stored | None:
+        if key == first["key"]:
+            raise StorageUnavailable
+        return await original(self, bucket, key)
+
+    with patch.object(Storage, "head", silent), pytest.raises(StorageUnavailable):
+        await looks.look(storage)
+    assert await states(admin) == [("PENDING", None), ("VERIFYING", None)]
+    assert await looks.look(storage) == 0  # not before some time has passed
+    await look_now(admin)
+    await work.drain(storage)
+    assert await states(admin) == [("COMPLETE", None)] * 2
+
+
 async def test_tenant_with_many_uploads_keeps_another_ones_waiting_no_longer(
     admin: Caller, new_caller: NewCaller, storage: Storage
 ) -> None:
