@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 from prometheus_client import Counter
 
 from models import FileState, looks
-from models.errors import StorageUnavailable, Unavailable
+from models.errors import StorageUnavailable
 from storage.client import Storage
 from storage.events import Created, EventQueue, Malformed, Message, created
 from storage.proof import Verdict, claim_of, prove
+from worker.failures import note
 from worker.looks import judge
 
 _PAUSE_SECONDS = 5.0  # when the queue, S3 or PostgreSQL does not answer
@@ -56,11 +57,8 @@ async def _consume(storage: Storage, queue: EventQueue) -> None:
                 if not redriven:
                     _log.warning("the queue of S3 events has no redrive policy: what cannot be read is deleted")
             await take(storage, queue, await queue.receive(), redriven=redriven)
-        except (StorageUnavailable, Unavailable) as error:
-            _log.warning("S3 events wait: %s", error)
-            await asyncio.sleep(_PAUSE_SECONDS)
-        except Exception:  # noqa: BLE001 - the next ones may be better
-            _log.exception("S3 events failed")
+        except Exception as error:  # noqa: BLE001 - the next ones may be better
+            note(_log, "the queue of S3 events", error)
             await asyncio.sleep(_PAUSE_SECONDS)
 
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import TypeVar
 
 from models import scans
-from models.errors import StorageUnavailable, Unavailable
 from storage.client import Storage
+from worker.failures import note
 from worker.quarantine import act
 from worker.scanning import scan
 
@@ -50,8 +50,6 @@ async def _tried(work: Awaitable[_T]) -> _T | None:
     """What fails is tried again in the next round: all that is to be done stands in the database."""
     try:
         return await work
-    except (Unavailable, StorageUnavailable) as error:
-        _log.warning("the reaper waits: %s", error)
     except Exception as error:  # noqa: BLE001 - what it is stands in the log
-        _log.error("the reaper failed", exc_info=error)
-    return None
+        note(_log, "the reaper", error)
+        return None

@@ -8,10 +8,11 @@ from typing import NamedTuple
 from prometheus_client import Counter
 
 from models import answers, files, jobs
-from models.errors import StorageUnavailable, Unavailable
+from models.errors import StorageUnavailable
 from storage.client import KEYS_PER_DELETE, Storage
 from worker import looks
 from worker.deletions import delete_due
+from worker.failures import note
 from worker.verification import VERIFIED_AT_ONCE, verify_waiting
 
 _ROWS = 1_000
@@ -99,14 +100,8 @@ class Work:
                     return
                 if done >= self.kind.most:
                     await jobs.add(self.kind.name)  # for a worker that has nothing to do
-            except StorageUnavailable as error:  # what it was about is due later: there may be more
+            except Exception as error:  # noqa: BLE001 - the others go on, and it is tried again
                 _failures.inc()
-                _log.warning("background work waits: %s", error)
-            except Unavailable as error:
-                _failures.inc()
-                _log.warning("background work waits: %s", error)
-                return
-            except Exception:  # noqa: BLE001 - the others go on, and it is tried again
-                _failures.inc()
-                _log.exception("background work failed: %s", self.kind.name)
-                return
+                note(_log, f"background work ({self.kind.name})", error)
+                if not isinstance(error, StorageUnavailable):  # then what it was about is due later: there may be more
+                    return
