@@ -13,6 +13,7 @@ from models import AccessLevel, Role
 from tests import processes
 from tests.conftest import Caller, NewCaller, free_port, wait_for
 from tests.waybill.commands import Answer, Ask, Cli, between
+from waybill.cli import local_files
 
 HARD = {
     "empty": b"",
@@ -105,8 +106,10 @@ def test_what_cannot_be_sent_is_named_and_the_rest_goes_on(cli: Cli, source: Pat
 
 
 def test_upload_stops_where_the_quota_is_reached_and_goes_on_when_there_is_more(
-    cli: Cli, admin: Caller, database_url: str, tmp_path: Path
+    cli: Cli, admin: Caller, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(local_files, "_PORTION_FILES", 20)
+
     def quota(most: str) -> None:
         assert (
             cli.run("tenant", "quota", admin.tenant.slug, "--bytes", most, WAYBILL_DATABASE_URL=database_url).exit_code
@@ -115,9 +118,9 @@ def test_upload_stops_where_the_quota_is_reached_and_goes_on_when_there_is_more(
 
     source = tmp_path / "many"
     source.mkdir()
-    for number in range(3_000):
-        (source / f"{number:04}").write_bytes(b"ten bytes!")
-    quota("2.5kB")
+    for number in range(300):
+        (source / f"{number:03}").write_bytes(b"ten bytes!")
+    quota("250B")
     announcements = []
 
     def counting(body: bytes, ask: Ask) -> Answer:
@@ -127,12 +130,12 @@ def test_upload_stops_where_the_quota_is_reached_and_goes_on_when_there_is_more(
     with between(counting) as url:
         result = cli.run("upload", str(source), "--batch", "many", WAYBILL_URL=url)
     assert result.exit_code == 1
-    assert result.stdout == "files: 200 sent, 0 there before, 2,800 failed\n"
-    assert "failed: 2,800 files were not sent: The tenant's quota does not allow for 2,000 bytes more" in result.stderr
+    assert result.stdout == "files: 20 sent, 0 there before, 280 failed\n"
+    assert "failed: 280 files were not sent: The tenant's quota does not allow for 200 bytes more" in result.stderr
     assert result.stderr.count("\n") == 1
     assert len(announcements) <= 9  # of 15: the first were on their way together
     quota("none")
-    assert cli.json("upload", str(source), "--batch", "many")["files_sent"] == 2_800
+    assert cli.json("upload", str(source), "--batch", "many")["files_sent"] == 280
 
 
 def test_wrong_usage_is_explained(cli: Cli, source: Path) -> None:
@@ -191,7 +194,7 @@ def test_upload_outlives_a_restart_of_the_service(
     source = tmp_path / "many"
     source.mkdir()
     for number in range(1_500):
-        (source / f"{number:04}").write_bytes(str(number).encode() * 100)
+        (source / f"{number:03}").write_bytes(str(number).encode() * 100)
     port = free_port()
     service = {"WAYBILL_DATABASE_URL": database_url, "WAYBILL_PORT": str(port), **with_files}
     cli = Cli(f"http://127.0.0.1:{port}", admin.key)

@@ -227,9 +227,17 @@ async def test_file_that_changes_while_it_is_sent_ends_at_once(
 
 async def test_connection_that_stands_still_is_given_up(new: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "_TIMEOUT_SECONDS", 0.2)
-    stuck = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
+    done = asyncio.Event()
+
+    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await done.wait()
+        writer.close()
+        await writer.wait_closed()
+
+    stuck = await asyncio.start_server(hold, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{stuck.sockets[0].getsockname()[1]}/key"
     async with Wire() as sut:
         with pytest.raises(Unreachable):
             await sut.get(url, new)
+    done.set()
     stuck.close()

@@ -23,7 +23,7 @@ from storage.signing import Credentials
 from tests.conftest import Caller, NewCaller, running
 from tests.graph.test_parts import BODY, parts_of, place_of
 from tests.models.conftest import until
-from tests.uploads import announced, put
+from tests.uploads import announced, forget, put
 from waybill.app import storage_config
 from waybill.settings import Settings
 from worker.events import EVENTS, consuming, take
@@ -115,10 +115,14 @@ async def new_queue(client: Any, name: str, **attributes: str) -> tuple[str, str
 
 
 @pytest.fixture
-async def notified(cloud: Notified, http: httpx.AsyncClient, new_caller: NewCaller) -> Notified:
+async def notified(cloud: Notified, http: httpx.AsyncClient, new_caller: NewCaller) -> AsyncIterator[Notified]:
     while await cloud.take():  # what S3 says of the notification itself, and what another test has left
         pass
-    return cloud._replace(caller=dataclasses.replace(await new_caller(), http=http))
+    caller = await new_caller()
+    yield cloud._replace(caller=dataclasses.replace(caller, http=http))
+    # Of a bucket that no other test has.
+    await forget(caller)
+    await database.execute("DELETE FROM deletions WHERE tenant_id = $1", caller.tenant.id)
 
 
 def count(outcome: str) -> float:
