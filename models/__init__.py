@@ -9,6 +9,7 @@ from models.objects import Batch, Object
 from models.operators import Operator
 from models.people import AccessLevel, ApiKey, KeyScope, Role, Tenant, User
 from models.reaper import LostFile, Orphan, OrphanState, Scan, ScanStep
+from models.sync import CopyDeletion, Sync, SyncSource, SyncState
 from models.uploads import Deletion, Upload
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "BatchState",
     "CanaryAlert",
     "CanaryKey",
+    "CopyDeletion",
     "Deletion",
     "FileState",
     "Grant",
@@ -32,6 +34,9 @@ __all__ = [
     "Role",
     "Scan",
     "ScanStep",
+    "Sync",
+    "SyncSource",
+    "SyncState",
     "Tenant",
     "Upload",
     "User",

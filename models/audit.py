@@ -1,5 +1,5 @@
-"""The audit log: who was given a URL, who changed grants, keys, people and tenants, who sealed batches. It is only
-ever added to.
+"""The audit log: who was given a URL, who changed grants, keys, people, tenants and sync sources, who sealed batches.
+It is only ever added to.
 
 Each entry is written in the transaction of what it records. It refers to nothing, so that it outlives what it is about
 and costs little: a URL is an entry.
@@ -44,6 +44,9 @@ class Action(StrEnum):
     OPERATOR_CREATED = "OPERATOR_CREATED"
     OPERATOR_REVOKED = "OPERATOR_REVOKED"
     BATCH_SEALED = "BATCH_SEALED"
+    SOURCE_CREATED = "SOURCE_CREATED"
+    SOURCE_CHANGED = "SOURCE_CHANGED"
+    SOURCE_ROTATED = "SOURCE_ROTATED"
 
 
 class AuditEntry(Model):

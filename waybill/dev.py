@@ -26,10 +26,10 @@ from models.errors import TenantSuspended, Unauthenticated
 from storage.signing import Credentials
 from waybill import locks, postgres, seaweedfs
 from waybill.app import create_app
+from waybill.kept_secrets import with_kept_secrets
 from waybill.server import uvicorn_options
 from waybill.settings import Settings
 from waybill.shared_server import SharedServer
-from waybill.token_secret import with_token_secret
 
 TENANT = "main"
 USER = "admin"
@@ -72,7 +72,7 @@ def run(data_dir: Path, settings: Settings) -> None:
                 storage = files.enter_context(seaweedfs.Server(data_dir, origins=_origins(settings)))
                 settings, s3_credentials = with_files(settings, storage), storage.credentials
                 servers.append(storage)
-            settings = with_token_secret(settings, data_dir)
+            settings = with_kept_secrets(settings, data_dir)
             key = runner.run(prepare(server.url, data_dir / "api-key", settings.default_quotas))
             app = _app(settings, key, s3_credentials, loopback=ipaddress.ip_address(address).is_loopback)
             web = uvicorn.Config(app, loop="none", timeout_graceful_shutdown=3, **uvicorn_options(settings))
@@ -87,9 +87,13 @@ def run(data_dir: Path, settings: Settings) -> None:
 
 
 def with_files(settings: Settings, storage: seaweedfs.Server) -> Settings:
-    """For files in the embedded server; its credentials are another matter."""
+    """For files in the embedded server, and local copies of some beside it; its credentials are another matter."""
     return dataclasses.replace(
         settings,
+        sync_root=settings.sync_root or str(storage.data_dir.absolute() / "copies"),
+        sync_profiles=CommaSeparatedStrings([*settings.sync_profiles, f"{TENANT}:{seaweedfs.PROFILE}"]),
+        sync_endpoints=CommaSeparatedStrings([*settings.sync_endpoints, storage.url]),
+        sync_default_source=settings.sync_default_source or f"{TENANT}.default",
         s3_buckets=CommaSeparatedStrings(storage.buckets),
         s3_region=seaweedfs.REGION,
         s3_endpoint=storage.url,

@@ -35,6 +35,7 @@ from waybill.shared_server import START_SECONDS, ServerError, SharedServer, tail
 HOST = "127.0.0.1"
 REGION = "us-east-1"
 BUCKET = "waybill"
+PROFILE = "embedded"  # by which sync sources name its credentials
 STOP_SECONDS = 3  # now and then it would wait for half a minute; killed, it loses nothing either
 PARTS = ["master", "volume", "filer", "s3", "admin"]  # each has a port for HTTP, and one for gRPC that is 10,000 higher
 GRPC = 10_000

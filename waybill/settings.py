@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -88,6 +89,22 @@ class Settings:
     oidc_claim: str = _setting("sub", "their claim that is a user's OIDC subject; not one that users choose themselves")
     canary_webhook_url: Secret = _setting(Secret(""), "is told by `POST` who used a canary key")
     canary_webhook_secret: Secret = _setting(Secret(""), "signs what it is told: 16 characters or more")
+    encryption_keys: Secret = _setting(
+        Secret(""),
+        "encrypt the secrets of sync sources: 64 hexadecimal digits each, the newest first, comma separated; the same"
+        " for every process",
+    )
+    sync_root: str = _setting("", "directory of local copies; without it there are none in directories")
+    sync_profiles: CommaSeparatedStrings = _setting(
+        CommaSeparatedStrings(()),
+        "profiles of the AWS configuration that sync sources may use: `tenant:profile`, comma separated",
+    )
+    sync_endpoints: CommaSeparatedStrings = _setting(
+        CommaSeparatedStrings(()), "URLs of S3 beside AWS that sync sources may use, comma separated"
+    )
+    sync_default_source: str = _setting("", "the source, as `tenant.name`, that `/sync/` without one is about")
+    sync_limited_status: int = _setting(429, "HTTP status of a notice beyond the limit: 429, or 412 for old clients")
+    rate_limit_sync_notices: int = _setting(100_000, "notices a minute that one sync source may send")
     cors_origins: CommaSeparatedStrings = _setting(
         CommaSeparatedStrings(()), "web origins that may call the API, comma separated"
     )
@@ -160,6 +177,7 @@ class Settings:
         if self.s3_events_queue_url:
             _check_url("WAYBILL_S3_EVENTS_QUEUE_URL", self.s3_events_queue_url)
         self._check_credentials()
+        self._check_syncs()
         if self.s3_sse not in ("", "AES256", "aws:kms"):
             raise ValueError(f"WAYBILL_S3_SSE is {self.s3_sse!r}; it must be AES256 or aws:kms")
 
@@ -174,6 +192,33 @@ class Settings:
             _check_url("WAYBILL_CANARY_WEBHOOK_URL", url)
         if (url or str(self.canary_webhook_secret)) and len(str(self.canary_webhook_secret)) < 16:
             raise ValueError("WAYBILL_CANARY_WEBHOOK_SECRET must have 16 characters or more")
+
+    def _check_syncs(self) -> None:
+        _ = self.encryption_key_bytes
+        if self.sync_root and not Path(self.sync_root).is_absolute():
+            raise ValueError("WAYBILL_SYNC_ROOT must be an absolute path")
+        for pair in self.sync_profiles:
+            if not all(pair.partition(":")[::2]):
+                raise ValueError(
+                    f"WAYBILL_SYNC_PROFILES has {pair!r}, which is not a tenant and a profile: acme:backup"
+                )
+        for url in self.sync_endpoints:
+            try:
+                Endpoint.of(url, "bucket", region=self.s3_region, path_style=True)
+            except ValueError as error:
+                raise ValueError(f"WAYBILL_SYNC_ENDPOINTS: {error}") from error
+        if self.sync_default_source and not all(self.sync_default_source.partition(".")[::2]):
+            raise ValueError("WAYBILL_SYNC_DEFAULT_SOURCE must be a tenant and a source of it: acme.photos")
+        if self.sync_limited_status not in (412, 429):
+            raise ValueError(f"WAYBILL_SYNC_LIMITED_STATUS is {self.sync_limited_status}; it must be 429 or 412")
+
+    @property
+    def encryption_key_bytes(self) -> list[bytes]:
+        """The newest first. Raises ValueError."""
+        found = [one.strip() for one in str(self.encryption_keys).split(",") if one.strip()]
+        if not all(re.fullmatch(r"[0-9a-fA-F]{64}", one, re.ASCII) for one in found):
+            raise ValueError("WAYBILL_ENCRYPTION_KEYS must be 64 hexadecimal digits each: openssl rand -hex 32")
+        return [bytes.fromhex(one) for one in found]
 
     @property
     def default_quotas(self) -> dict[str, int]:

@@ -32,6 +32,8 @@ GENERATED = (
     "reaper_scans",
     "orphans",
     "lost_files",
+    "sync_sources",
+    "copy_deletions",
 )  # tables whose key the database makes; the others' are models/ids.py's
 
 # What models cannot say (migrations/_pairs.py, _uploads.py, _quotas.py, _idempotency.py).
@@ -51,11 +53,19 @@ FOREIGN_KEYS = {
         "FOREIGN KEY (tenant_id, granted_by_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT"
     ),
     "uploads_object_fkey": "FOREIGN KEY (tenant_id, object_pk) REFERENCES objects(tenant_id, id) ON DELETE CASCADE",
+    "sync_sources_created_by_fkey": (
+        "FOREIGN KEY (tenant_id, created_by_id) REFERENCES users(tenant_id, id) ON DELETE RESTRICT"
+    ),
+    "syncs_source_fkey": (
+        "FOREIGN KEY (tenant_id, source_id) REFERENCES sync_sources(tenant_id, id) ON DELETE RESTRICT"
+    ),
+    "syncs_object_fkey": "FOREIGN KEY (tenant_id, object_pk) REFERENCES objects(tenant_id, id) ON DELETE CASCADE",
 }
 OTHER_KEYS = {
     "object_pairs_pkey": "PRIMARY KEY (object_pk, key, value)",
     "usage_changes_pkey": "PRIMARY KEY (tenant_id, id)",
     "idempotent_answers_pkey": "PRIMARY KEY (tenant_id, key_sha256)",
+    "sync_counts_pkey": "PRIMARY KEY (source_id, slot)",
 }
 UPLOADS_INDEXES = {
     "uploads_batch": "uploads USING btree (batch_pk, state) INCLUDE (size_bytes) WHERE ((is_current)::integer = 1)",
@@ -76,7 +86,16 @@ GRANTS_INDEXES = {
 ANSWERS_INDEXES = {
     "idempotent_answers_created_at": "idempotent_answers USING btree (created_at)",
 }
+_QUEUED = "(state)::text = 'QUEUED'::text"
+_UNDER_WAY = "(state)::text = ANY ((ARRAY['QUEUED'::character varying, 'RUNNING'::character varying])::text[])"
+SYNCS_INDEXES = {
+    "syncs_due": f"syncs USING btree (source_id, due_at) WHERE ({_UNDER_WAY})",
+    "syncs_oldest": f"syncs USING btree (source_id, queued_at) WHERE ({_QUEUED})",
+    "syncs_batch": f"syncs USING btree (batch_pk) WHERE ({_UNDER_WAY})",
+    "syncs_path": "syncs USING btree (source_id, path) WHERE (path IS NOT NULL)",
+}
 UNIQUE_INDEXES = {
+    "sync_sources_directory": "sync_sources USING btree (tenant_id, ((destination ->> 'directory'::text)))",
     "grants_unique": "grants USING btree (user_id, batch_pk, object_pk) NULLS NOT DISTINCT",
     "uploads_current": "uploads USING btree (object_pk) WHERE is_current",
     "reaper_scans_running": "reaper_scans USING btree (bucket) WHERE (finished_at IS NULL)",
@@ -111,6 +130,11 @@ OTHER_COLUMNS = {
         ("usage_changes", name): ("bigint", True, None, None)
         for name in ("tenant_id", "id", "objects", "used_bytes", "reserved_bytes", "kept_bytes")
     },
+    **{
+        ("sync_counts", name): ("bigint", True, None, None)
+        for name in ("source_id", "queued", "running", "synced", "failed")
+    },
+    ("sync_counts", "slot"): ("integer", True, None, None),
 }
 DEFAULTS = {("uploads", "look_at"): "(now() + '00:01:00'::interval)"}
 OTHER_NAMES = {"timestamptz": "timestamp with time zone", "int": "integer", "bool": "boolean"}
@@ -123,8 +147,13 @@ TRIGGERS = {
     "deletions_add_all": "BEFORE TRUNCATE ON uploads",
     "audit_log_keep": "BEFORE DELETE OR UPDATE OR TRUNCATE ON audit_log",
     **{
-        f"usage_{table}_{name}": f"AFTER {event} ON {table}{rows}"
-        for table in ("objects", "uploads", "deletions")
+        f"{prefix}_{name}": f"AFTER {event} ON {table}{rows}"
+        for prefix, table in (
+            ("usage_objects", "objects"),
+            ("usage_uploads", "uploads"),
+            ("usage_deletions", "deletions"),
+            ("syncs_count", "syncs"),
+        )
         for name, event, rows in (
             ("add", "INSERT", " REFERENCING NEW TABLE AS new_rows"),
             ("change", "UPDATE", " REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
@@ -133,6 +162,8 @@ TRIGGERS = {
         )
     },
     "deletions_wake": "AFTER INSERT ON deletions REFERENCING NEW TABLE AS new_rows",
+    "copy_deletions_add": "AFTER DELETE ON syncs REFERENCING OLD TABLE AS old_rows",
+    "copy_deletions_add_all": "BEFORE TRUNCATE ON syncs",
     "usage_uploads_hold": "BEFORE TRUNCATE ON uploads",
     "usage_deletions_clear": "BEFORE TRUNCATE ON deletions",
 }
@@ -159,9 +190,12 @@ FUNCTIONS = {
     "deletions_wake": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
     "jobs_add": ("sql", "volatile", False, "unsafe", WHEREVER),
     "audit_log_keep": ("plpgsql", "volatile", False, "unsafe", None),
+    "copy_deletions_add": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
+    "copy_deletions_add_all": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
+    "syncs_request": ("plpgsql", "volatile", False, "unsafe", KEPT_PLANS),
     **{
-        f"usage_{table}_{name}": ("plpgsql", "volatile", False, "unsafe", WHEREVER if name == "clear" else KEPT_PLANS)
-        for table in ("objects", "uploads", "deletions")
+        f"{prefix}_{name}": ("plpgsql", "volatile", False, "unsafe", WHEREVER if name == "clear" else KEPT_PLANS)
+        for prefix in ("usage_objects", "usage_uploads", "usage_deletions", "syncs_count")
         for name in ("add", "change", "remove", "clear")
     },
     "usage_uploads_hold": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
@@ -241,13 +275,14 @@ async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None
         ("grants", "object_pk"),
         ("objects", "batch_pk"),
         ("uploads", "object_pk"),
+        ("syncs", "object_pk"),
         ("users", None),
         ("canary_alerts", None),
     }
 
 
 async def test_tables_have_the_indexes_that_the_models_mean() -> None:
-    expected = PAIRS_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES | ANSWERS_INDEXES | REAPER_INDEXES
+    expected = PAIRS_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES | ANSWERS_INDEXES | REAPER_INDEXES | SYNCS_INDEXES
     for model in MODELS:
         for index in model._meta.indexes:
             assert isinstance(index, Index)

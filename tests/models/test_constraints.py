@@ -35,6 +35,16 @@ ORPHAN = (
     " scan_id, state, state_at, due_at) VALUES"
 )
 LOST = "INSERT INTO lost_files (id, bucket, key, upload_pk, size_bytes, first_seen_at, scan_id) VALUES"
+SOURCE = (
+    "INSERT INTO sync_sources (id, tenant_id, name, created_by_id, created_at, origin, destination, concurrency,"
+    " secret) VALUES"
+)
+SYNC = (
+    "INSERT INTO syncs (id, tenant_id, source_id, batch_pk, object_pk, file_name, file_type, state, queued_at, due_at,"
+    " attempts) VALUES"
+)
+COPY_DELETION = "INSERT INTO copy_deletions (id, tenant_id, source_id, path, due_at, attempts) VALUES"
+SYNC_COUNT = "INSERT INTO sync_counts (source_id, slot, queued, running, synced, failed) VALUES"
 ENTRY = "INSERT INTO audit_log (id, at, action) VALUES"
 CHANGE = (
     "INSERT INTO usage_changes (tenant_id, id, objects, used_bytes, reserved_bytes, kept_bytes)"
@@ -57,10 +67,15 @@ ROWS = [
     f"{OPERATOR} (1, 'op', 'public', sha256(''), now())",
     f"{ALERT} (1, 1, now(), '', '', '')",
     f"{ENTRY} (1, now(), 'READ_URL')",
+    SOURCE + """ (1, 1, 'photos', 10, now(), '{}', '{"directory": "photos"}', 1, '')""",
+    SOURCE + " (2, 2, 'photos', 20, now(), '{}', '{}', 1, '')",
+    f"{SYNC} (6000, 1, 1, 1000, 1001, 'a', 'text/plain', 'QUEUED', now(), now(), 0)",
+    f"{COPY_DELETION} (1, 1, 1, 'a', now(), 0)",
     f"{SCAN} (1, 'bucket', now(), NULL, '', now(), 'KEYS', '', '', 0, 0, 0, 0, 0, 0, 0, 0)",
     f"{ORPHAN} (1, 'bucket', 'key', '', 0, '', now(), now(), 1, 1, 'SEEN', now(), now())",
     f"{LOST} (1, 'bucket', 'key', 5000, 0, now(), 1)",
 ]
+_COPIED = "UPDATE syncs SET (path, size_bytes, sha256, etag, synced_at) = ('a', 0, sha256(''), '', now())"
 REFUSED = [
     ("tenants_pkey", f"{TENANT} (1, 'three', 'NONE', now())"),
     ("tenants_slug_unique", "UPDATE tenants SET slug = 'two' WHERE id = 1"),
@@ -152,10 +167,36 @@ REFUSED = [
     ("audit_log_pkey", f"{ENTRY} (1, now(), 'READ_URL')"),
     ("audit_log_action_known", f"{ENTRY} (2, now(), 'OTHER')"),
     ("idempotent_answers_pkey", f"{ANSWER} (0, '', '', now()), (0, '', '', now())"),
+    ("sync_sources_pkey", SOURCE + " (1, 1, 'other', 10, now(), '{}', '{}', 1, '')"),
+    ("sync_sources_name_unique", SOURCE + " (3, 1, 'photos', 10, now(), '{}', '{}', 1, '')"),
+    ("sync_sources_name_form", "UPDATE sync_sources SET name = 'Photos'"),
+    ("sync_sources_directory", SOURCE + """ (3, 1, 'b', 10, now(), '{}', '{"directory": "photos"}', 1, '')"""),
+    ("sync_sources_created_by_fkey", "UPDATE sync_sources SET created_by_id = 20 WHERE id = 1"),
+    ("sync_sources_concurrency_bounded", "UPDATE sync_sources SET concurrency = 0"),
+    ("sync_sources_former_whole", "UPDATE sync_sources SET former_secret = ''"),
+    ("syncs_pkey", f"{SYNC} (6000, 1, 1, 1000, 1001, 'b', 'text/plain', 'QUEUED', now(), now(), 0)"),
+    ("syncs_file_unique", f"{SYNC} (6001, 1, 1, 1000, 1001, 'a', 'text/plain', 'QUEUED', now(), now(), 0)"),
+    ("syncs_source_fkey", "UPDATE syncs SET source_id = 2"),
+    ("syncs_object_fkey", "UPDATE syncs SET object_pk = 2001"),
+    ("syncs_signature_is_sha256", "UPDATE syncs SET signature = ''"),
+    ("syncs_sha256_is_one", _COPIED.replace("sha256('')", "''")),
+    ("syncs_size_not_negative", _COPIED.replace("0,", "-1,")),
+    ("syncs_copied_whole", "UPDATE syncs SET path = 'a'"),
+    ("syncs_state_known", "UPDATE syncs SET state = 'OTHER'"),
+    ("syncs_taken_by_known", "UPDATE syncs SET state = 'RUNNING'"),
+    ("syncs_problem_known", "UPDATE syncs SET state = 'FAILED'"),
+    ("syncs_synced_at_known", "UPDATE syncs SET state = 'SYNCED'"),
+    ("sync_counts_pkey", f"{SYNC_COUNT} (1, 99, 0, 0, 0, 0), (1, 99, 0, 0, 0, 0)"),
+    ("copy_deletions_pkey", f"{COPY_DELETION} (1, 1, 1, 'b', now(), 0)"),
     ("usage_changes_pkey", f"{CHANGE} (1, 1, 0, 0, 0, 0), (1, 1, 0, 0, 0, 0)"),
 ]  # fmt: skip
 # (tenant, id) cannot be violated while id alone is unique: it is there to be referenced.
-ONLY_REFERENCED = {"users_tenant_id_unique", "batches_tenant_id_unique", "objects_tenant_id_unique"}
+ONLY_REFERENCED = {
+    "users_tenant_id_unique",
+    "batches_tenant_id_unique",
+    "objects_tenant_id_unique",
+    "sync_sources_tenant_id_unique",
+}
 
 
 @pytest.mark.parametrize(("constraint", "statement"), REFUSED)

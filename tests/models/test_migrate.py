@@ -28,6 +28,7 @@ ALL = [
     "0010_sealed",
     "0011_reaper",
     "0012_jobs",
+    "0013_syncs",
 ]
 NOTES = {"tortoise_migrations", "tortoise_migrations_id_seq", "tortoise_migrations_pkey", "uid_tortoise_mi_app_3803a5"}
 

@@ -14,8 +14,8 @@ from tests.access.issuer import AUDIENCE, issuing, rsa_key
 from tests.conftest import new_database, served
 from tests.waybill.test_people import Run
 from waybill.cli import main
+from waybill.kept_secrets import with_kept_secrets
 from waybill.settings import Settings
-from waybill.token_secret import with_token_secret
 
 SECRET = "a secret of more than 32 characters"
 KEY = r"wb_[0-9a-f]{16}_[0-9a-f]{64}"
@@ -164,11 +164,11 @@ def test_token_needs_the_secret_of_the_service(run: Run) -> None:
     assert (result.exit_code, "WAYBILL_TOKEN_SECRET" in result.stderr) == (1, True)
 
 
-def test_data_directory_keeps_a_secret_of_its_own(tmp_path: Path) -> None:
-    first = with_token_secret(Settings(), tmp_path).token_secret
-    assert str(with_token_secret(Settings(), tmp_path).token_secret) == str(first)
-    assert len(str(first)) == 64
-    [file] = tmp_path.iterdir()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    given = Settings.read({"WAYBILL_TOKEN_SECRET": SECRET})
-    assert with_token_secret(given, tmp_path) is given
+def test_data_directory_keeps_secrets_of_its_own(tmp_path: Path) -> None:
+    first, again = with_kept_secrets(Settings(), tmp_path), with_kept_secrets(Settings(), tmp_path)
+    kept = [str(first.token_secret), str(first.encryption_keys)]
+    assert [str(again.token_secret), str(again.encryption_keys)] == kept
+    assert [len(one) for one in kept] == [64, 64]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
+    given = Settings.read({"WAYBILL_TOKEN_SECRET": SECRET, "WAYBILL_ENCRYPTION_KEYS": "0" * 64})
+    assert with_kept_secrets(given, tmp_path) == given

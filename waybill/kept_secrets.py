@@ -1,4 +1,4 @@
-"""What signs tokens: the setting, or where there is none, what the data directory of `waybill dev` keeps."""
+"""What signs and encrypts: the settings, or where there are none, what the data directory of `waybill dev` keeps."""
 
 import contextlib
 import dataclasses
@@ -12,11 +12,17 @@ from starlette.datastructures import Secret
 from waybill.settings import Settings
 
 
-def with_token_secret(settings: Settings, data_dir: Path) -> Settings:
-    """Where the settings have none, with the one in ``data_dir``, which only its owner can read."""
-    if str(settings.token_secret):
-        return settings
-    return dataclasses.replace(settings, token_secret=Secret(_kept_secret(data_dir / "token-secret")))
+def with_kept_secrets(settings: Settings, data_dir: Path) -> Settings:
+    """Where the settings have none, with those in ``data_dir``, which only its owner can read."""
+
+    def kept(given: Secret, name: str) -> Secret:
+        return given if str(given) else Secret(_kept_secret(data_dir / name))
+
+    return dataclasses.replace(
+        settings,
+        token_secret=kept(settings.token_secret, "token-secret"),
+        encryption_keys=kept(settings.encryption_keys, "encryption-keys"),
+    )
 
 
 def _kept_secret(path: Path) -> str:

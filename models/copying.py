@@ -1,0 +1,197 @@
+"""The worker's side of local copies: what is taken, by whom, and what becomes of it.
+
+Whoever takes a file has it for a while, says meanwhile that it goes on, and loses it otherwise: another takes it then,
+and what the first says of it later changes nothing.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from models import database, jobs, writes
+from models.errors import BatchSealed, NotFound
+from models.pages import Row
+
+LEASE = timedelta(seconds=30)  # for which a file is whose who took it
+_NAMES = ("file_name", "file_type", "size", "sha256")  # of the pairs that say what was copied
+_DELETING = timedelta(minutes=2)
+_LONGEST_BACKOFF = timedelta(hours=1)
+
+
+class Copied(NamedTuple):
+    """A file that is where it belongs."""
+
+    path: str
+    size_bytes: int
+    sha256: bytes
+    etag: str
+
+
+class Lost(Exception):
+    """It is somebody else's meanwhile, or gone: the copy must not take its place."""
+
+
+async def take(token: UUID, most: int) -> list[Row]:
+    """At most so many files that are due, whose they are then that has the token: as many of each source as may be
+    copied at once, and of all sources alike.
+
+    Each with ``id``, ``tenant_id``, ``tenant_slug``, ``source_id``, ``source``, ``origin``, ``destination``,
+    ``batch_id`` and ``object_id``, ``object_pk``, ``file_name``, ``file_type``, ``attempts`` (with this one),
+    ``queued_at``, and ``etag``, ``sha256``, ``path`` of what was copied before.
+    """
+    async with database.transaction():
+        # Locked, so that two workers do not both take what one may. Whose turn is next is asked by the index only.
+        await database.fetch(
+            "SELECT FROM sync_sources s WHERE paused_at IS NULL AND EXISTS ("
+            "SELECT FROM syncs d WHERE d.source_id = s.id AND d.state IN ('QUEUED', 'RUNNING')"
+            " AND d.due_at <= now()) ORDER BY id FOR NO KEY UPDATE"
+        )
+        return await database.fetch(
+            "WITH room AS MATERIALIZED (SELECT s.id, s.concurrency - (SELECT count(*) FROM syncs r"
+            " WHERE r.source_id = s.id AND r.state = 'RUNNING' AND r.due_at > now()) AS free FROM sync_sources s"
+            " JOIN tenants t ON t.id = s.tenant_id WHERE s.paused_at IS NULL AND t.revoked_at IS NULL),"
+            " turn AS MATERIALIZED (SELECT d.id FROM room CROSS JOIN LATERAL (SELECT id, due_at,"
+            " row_number() OVER (ORDER BY due_at) AS place FROM (SELECT id, due_at FROM syncs w"
+            " WHERE w.source_id = room.id AND w.state IN ('QUEUED', 'RUNNING') AND w.due_at <= now() ORDER BY w.due_at"
+            " LIMIT greatest(room.free, 0) FOR NO KEY UPDATE SKIP LOCKED) AS w) AS d ORDER BY d.place, d.due_at"
+            " LIMIT $3)"
+            " UPDATE syncs u SET state = 'RUNNING', taken_by = $1, due_at = now() + $2::interval,"
+            " attempts = u.attempts + 1 FROM sync_sources s, tenants t, objects o, batches b"
+            " WHERE u.id = ANY(ARRAY(SELECT id FROM turn)) AND s.id = u.source_id AND t.id = u.tenant_id"
+            " AND o.id = u.object_pk AND b.id = u.batch_pk"
+            " RETURNING u.id, u.tenant_id, t.slug AS tenant_slug, u.source_id, s.name AS source, s.origin,"
+            " s.destination, b.batch_id, o.object_id, u.object_pk, u.file_name, u.file_type, u.attempts, u.queued_at,"
+            " u.etag, u.sha256, u.path",
+            *(token, LEASE, most),
+        )
+
+
+async def going_on(token: UUID, syncs: Sequence[int]) -> set[int]:
+    """Have them (primary keys) for a while from now; those that are still whose who has the token."""
+    rows = await database.fetch(
+        "UPDATE syncs SET due_at = now() + $3::interval WHERE id = ANY($1::bigint[]) AND taken_by = $2 RETURNING id",
+        *(list(syncs), token, LEASE),
+    )
+    return {row["id"] for row in rows}
+
+
+@asynccontextmanager
+async def finishing(token: UUID, sync: Row, copied: Copied) -> AsyncIterator[None]:
+    """The file takes its place inside, and is SYNCED after it, in one transaction, in which nobody deletes that path.
+
+    Its object's data say what was copied, unless the batch is sealed. Raises Lost before anything is done.
+    """
+    async with database.transaction():
+        await _alone(sync["source_id"], copied.path)
+        # The batch and the object first, as everything locks that changes objects.
+        try:
+            await writes.update_data(sync["tenant_id"], sync["object_pk"], _telling(sync, copied), None)
+        except BatchSealed:
+            pass  # what is in it stays as it is; the copy is one of what is in S3
+        except NotFound:
+            raise Lost from None
+        found = await database.fetch(
+            "SELECT FROM syncs WHERE tenant_id = $1 AND id = $2 AND taken_by = $3 FOR UPDATE",
+            *(sync["tenant_id"], sync["id"], token),
+        )
+        if not found:
+            raise Lost
+        yield
+        await database.execute(
+            "UPDATE syncs SET state = 'SYNCED', taken_by = NULL, problem = NULL, error = NULL, path = $3,"
+            " size_bytes = $4, sha256 = $5, etag = $6, synced_at = date_trunc('milliseconds', clock_timestamp())"
+            " WHERE tenant_id = $1 AND id = $2",
+            *(sync["tenant_id"], sync["id"], *copied),
+        )
+
+
+def _telling(sync: Row, copied: Copied) -> Callable[[list[writes.Pair]], list[writes.Pair]]:
+    values = (sync["file_name"], sync["file_type"], str(copied.size_bytes), copied.sha256.hex())
+    told = dict(zip(_NAMES, values, strict=True))
+
+    def change(pairs: list[writes.Pair]) -> list[writes.Pair]:
+        others = [pair for pair in pairs if pair["key"] not in told]
+        return [*others, *({"key": key, "value": value} for key, value in told.items())]
+
+    return change
+
+
+async def again(token: UUID, sync: int, after: timedelta, problem: str, error: str) -> None:
+    """It is tried again after so long; an attempt more or not, as it was counted when it was taken."""
+    await database.execute(
+        "UPDATE syncs SET state = 'QUEUED', taken_by = NULL, due_at = now() + $3::interval, problem = $4, error = $5"
+        " WHERE id = $1 AND taken_by = $2",
+        *(sync, token, after, problem, error),
+    )
+
+
+async def put_back(token: UUID, syncs: Sequence[int]) -> None:
+    """They are tried again at once, by whoever can, and this attempt does not count."""
+    await database.execute(
+        "UPDATE syncs SET state = 'QUEUED', taken_by = NULL, due_at = now(), attempts = attempts - 1"
+        " WHERE id = ANY($1::bigint[]) AND taken_by = $2",
+        *(list(syncs), token),
+    )
+
+
+async def fail(token: UUID, sync: int, problem: str, error: str) -> None:
+    """It is not tried again by itself."""
+    await database.execute(
+        "UPDATE syncs SET state = 'FAILED', taken_by = NULL, problem = $3, error = $4 WHERE id = $1 AND taken_by = $2",
+        *(sync, token, problem, error),
+    )
+
+
+async def retry(tenant_id: int, syncs: Sequence[int]) -> None:
+    """Those (primary keys) that FAILED are queued as if they were new; the others stay as they are."""
+    async with database.transaction():
+        await database.execute(
+            "UPDATE syncs SET state = 'QUEUED', queued_at = date_trunc('milliseconds', now()), due_at = now(),"
+            " attempts = 0, problem = NULL, error = NULL"
+            " WHERE tenant_id = $1 AND id = ANY($2::bigint[]) AND state = 'FAILED'",
+            *(tenant_id, list(syncs)),
+        )
+        await jobs.add(jobs.SYNC)
+
+
+async def due_deletions(most: int) -> list[Row]:
+    """``id``, ``source_id``, ``path``, ``tenant_slug`` and ``destination`` of copies that have to go.
+
+    Nobody else is given them for a while.
+    """
+    return await database.fetch(
+        "UPDATE copy_deletions d SET due_at = now() + $2::interval, attempts = d.attempts + 1"
+        " FROM sync_sources s, tenants t WHERE d.id = ANY(ARRAY(SELECT id FROM copy_deletions WHERE due_at <= now()"
+        " ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)) AND s.id = d.source_id AND t.id = d.tenant_id"
+        " RETURNING d.id, d.source_id, d.path, t.slug AS tenant_slug, s.destination",
+        *(most, _DELETING),
+    )
+
+
+@asynccontextmanager
+async def deleting(deletion: Row) -> AsyncIterator[bool]:
+    """The copy is deleted inside if it says true: not where the path is another's again. Then the deletion is done."""
+    async with database.transaction():
+        await _alone(deletion["source_id"], deletion["path"])
+        rows = await database.fetch(
+            "SELECT FROM syncs WHERE source_id = $1 AND path = $2 LIMIT 1", deletion["source_id"], deletion["path"]
+        )
+        yield not rows
+        await database.execute("DELETE FROM copy_deletions WHERE id = $1", deletion["id"])
+
+
+async def delete_later(deletion: int, error: str) -> None:
+    """It failed, and is due again, each time later."""
+    await database.execute(
+        "UPDATE copy_deletions SET last_error = $2,"
+        " due_at = now() + least($3::interval, interval '1 second' * power(2, least(attempts, 20)))"
+        " WHERE id = $1",
+        *(deletion, error, _LONGEST_BACKOFF),
+    )
+
+
+async def _alone(source_id: int, path: str) -> None:
+    """Until the end of the transaction nobody else puts a file there, or deletes it."""
+    await database.fetch("SELECT pg_advisory_xact_lock(hashtextextended($2, $1))", source_id, path)

@@ -1,0 +1,46 @@
+"""Where files come from and go to, as sources keep it. ``access.locations`` says which a tenant may use."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A part of a bucket. At most one of ``profile`` and ``role`` is given; without both requests are not signed.
+
+    ``prefix`` may hold ``{oeid}`` and ``{ref_id}``: with a file's name after it, it is the file's key.
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str = ""  # AWS without one
+    region: str = ""  # the profile's, or else the service's
+    profile: str = ""  # of the service's AWS configuration
+    role: str = ""  # ARN, which is assumed with the tenant's slug as external id
+
+    def key(self, oeid: str, ref_id: str, file_name: str) -> str:
+        # Not str.format, which would read attributes of what is put in.
+        return self.prefix.replace("{oeid}", oeid).replace("{ref_id}", ref_id) + file_name
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Below the configured root, in the tenant's own directory."""
+
+    directory: str
+
+
+Destination: TypeAlias = Directory | Location
+
+
+def stored(place: Destination) -> dict[str, Any]:
+    return {name: value for name, value in asdict(place).items() if value}
+
+
+def location(kept: Mapping[str, Any]) -> Location:
+    return Location(**kept)
+
+
+def destination(kept: Mapping[str, Any]) -> Destination:
+    return Directory(**kept) if "directory" in kept else Location(**kept)
