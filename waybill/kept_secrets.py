@@ -14,15 +14,20 @@ from waybill.settings import Settings
 
 def with_kept_secrets(settings: Settings, data_dir: Path) -> Settings:
     """Where the settings have none, with those in ``data_dir``, which only its owner can read."""
-
-    def kept(given: Secret, name: str) -> Secret:
-        return given if str(given) else Secret(_kept_secret(data_dir / name))
-
     return dataclasses.replace(
         settings,
-        token_secret=kept(settings.token_secret, "token-secret"),
-        encryption_keys=kept(settings.encryption_keys, "encryption-keys"),
+        token_secret=token_secret(settings, data_dir),
+        encryption_keys=_kept(settings.encryption_keys, data_dir / "encryption-keys"),
     )
+
+
+def token_secret(settings: Settings, data_dir: Path) -> Secret:
+    """The settings', or else the one in ``data_dir``."""
+    return _kept(settings.token_secret, data_dir / "token-secret")
+
+
+def _kept(given: Secret, path: Path) -> Secret:
+    return given if str(given) else Secret(_kept_secret(path))
 
 
 def _kept_secret(path: Path) -> str:

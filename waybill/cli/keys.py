@@ -17,7 +17,7 @@ from models.people import STAND_IN
 from waybill.cli.admin import run, show, tenant_named
 from waybill.cli.data_dir import data_dir_option
 from waybill.cli.database import read_settings
-from waybill.kept_secrets import with_kept_secrets
+from waybill.kept_secrets import token_secret
 
 _MOST_SHOWN = 1_000
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -161,7 +161,7 @@ def token(data_dir: Path, user: str, tenant: str | None, expires_in: timedelta) 
         settings = read_settings()
         if str(settings.database_url) and not str(settings.token_secret):
             raise BadInput("WAYBILL_TOKEN_SECRET is not set: it signs tokens, and the service verifies them with it")
-        secret = str(with_kept_secrets(settings, data_dir).token_secret)
+        secret = str(token_secret(settings, data_dir))
         where = {"tenant__slug": tenant} if tenant is not None else {}
         found = await User.filter(name=user, revoked_at=None, tenant__revoked_at=None, **where).prefetch_related(
             "tenant"
