@@ -1,0 +1,60 @@
+"""The limit: what Starlette and asyncpg can do when one hand-written statement returns the whole answer as JSON."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+_PAGE = """
+    SELECT json_build_object('data', json_build_object('objects', json_build_object(
+        'edges', coalesce(json_agg(json_build_object('cursor', id::text, 'node', {node}) ORDER BY id DESC)
+                          FILTER (WHERE place <= $2), '[]'::json),
+        'pageInfo', json_build_object('hasNextPage', count(*) > $2, 'hasPreviousPage', false,
+            'startCursor', max(id)::text, 'endCursor', (min(id) FILTER (WHERE place <= $2))::text))))::text
+    FROM (SELECT {columns}, row_number() OVER (ORDER BY o.id DESC) AS place FROM objects o {joins}
+          WHERE o.tenant_id = $1 ORDER BY o.id DESC LIMIT $2 + 1) AS s
+"""
+_NODE = "'id', id::text, 'objectId', object_id, 'createdAt', updated_at, 'data', data"
+PAGE = _PAGE.format(node=f"json_build_object({_NODE})", columns="o.*", joins="")
+PAGE_WITH_BATCH = _PAGE.format(
+    node=f"json_build_object({_NODE}, 'batch', json_build_object('batchId', batch_id), 'file', null)",
+    columns="o.*, b.batch_id",
+    joins="JOIN batches b ON b.id = o.batch_pk",
+)
+ONE = """
+    SELECT json_build_object('data', json_build_object('object', json_build_object({node})))::text
+    FROM objects WHERE tenant_id = $1 AND object_id = $2
+""".format(node=_NODE)
+
+
+async def answer(request: Request) -> Response:
+    asked = orjson.loads(await request.body())
+    state = request.app.state
+    connection: asyncpg.Connection
+    async with state.pool.acquire() as connection:
+        text = await connection.fetchval(STATEMENTS[asked["what"]], state.tenant_id, asked["value"])
+    return Response(text, media_type="application/json")
+
+
+STATEMENTS = {"page": PAGE, "batch": PAGE_WITH_BATCH, "one": ONE}
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async with asyncpg.create_pool(os.environ["DATABASE_URL"], server_settings={"jit": "off"}) as pool:
+        app.state.pool = pool
+        app.state.tenant_id = await pool.fetchval("SELECT id FROM tenants WHERE slug = 'bench'")
+        yield
+
+
+app = Starlette(routes=[Route("/graphql", answer, methods=["POST"])], lifespan=lifespan)
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(os.environ["PORT"]), access_log=False, log_level="warning")
