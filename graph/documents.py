@@ -33,6 +33,7 @@ from graph.errors import (
     request_errors,
 )
 from graph.limits import QueryLimits
+from graph.quick import Quick, quick
 from graph.thread import in_thread
 from models.errors import TooComplex
 
@@ -54,6 +55,8 @@ class Document:
     errors: Sequence[FormattedError] = ()
     _operations: dict[str | None, OperationDefinitionNode] = field(default_factory=dict)
     _costs: Costs | None = None
+    _schema: GraphQLSchema | None = None
+    _quick: dict[int, Quick | None] = field(default_factory=dict)
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation of that name, or the only one. Raises RequestError."""
@@ -64,6 +67,12 @@ class Document:
         if name not in self._operations:
             raise bad_request("The document has no operation of the name given in operationName.", None)
         return self._operations[name]
+
+    def quick(self, operation: OperationDefinitionNode) -> Quick | None:
+        """The shortest way to its answer, if there is one."""
+        if id(operation) not in self._quick:  # which the document keeps
+            self._quick[id(operation)] = quick(self._schema, self.node, operation) if self._schema else None
+        return self._quick[id(operation)]
 
     def points(self, name: str | None, variables: Mapping[str, Any] | None) -> int:
         """What that operation costs; 1 where there is none that could be executed."""
@@ -119,7 +128,7 @@ class Documents:
             return Document(DocumentNode(), request_errors(errors, VALIDATION_FAILED))
         operations = [each for each in node.definitions if isinstance(each, OperationDefinitionNode)]
         named = {each.name.value if each.name else None: each for each in operations}
-        return Document(node, (), named, Costs(self._schema, self._page_sizes, node))
+        return Document(node, (), named, Costs(self._schema, self._page_sizes, node), self._schema)
 
     def _validate(self, node: DocumentNode) -> Sequence[GraphQLError]:
         if errors := limits.exceeded(node, self._limits):

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import strawberry
 
+import graph.types.files  # noqa: F401 - describes FileState, before it is used here
 from graph.context import Context, Filter
 from models import FileState, filters
 from models.errors import BadInput
