@@ -47,7 +47,8 @@ _ALL = "query ($n: Int, $t: BigInt) { allObjects(first: $n, condition: {tenantId
 POSTGRAPHILE = {
     "page": _ALL % (_FIELDS % _THEIRS),
     "batch": _ALL % (_FIELDS % f"{_THEIRS} batchByTenantIdAndBatchPk {{ batchId }}"),
-    "one": "query ($n: String!, $t: BigInt!) { objectByTenantIdAndObjectId(objectId: $n, tenantId: $t) { %s } }" % _THEIRS,
+    "one": "query ($n: String!, $t: BigInt!) { objectByTenantIdAndObjectId(objectId: $n, tenantId: $t) { %s } }"
+    % _THEIRS,
 }
 
 
@@ -113,7 +114,9 @@ def running(peer: Peer) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | peer.environment | {"PORT": str(port), "WAYBILL_PORT": str(port), "GRAPHILE_ENV": "production"}
+    environment = (
+        os.environ | peer.environment | {"PORT": str(port), "WAYBILL_PORT": str(port), "GRAPHILE_ENV": "production"}
+    )
     process = subprocess.Popen(peer.command, cwd=peer.directory, env=environment, stdout=subprocess.DEVNULL)
     try:
         _wait(peer, port, process)
@@ -165,7 +168,9 @@ def table(results: Results) -> str:
     for case, of in results.items():
         middle = {name: statistics.median(load.per_second for load in loads) for name, loads in of.items() if loads}
         cells = [f"{middle[name]:,.0f}" if name in middle else "" for name in names]
-        ratios = [f"{middle['waybill'] / middle[name]:.2f}" if name in middle else "" for name in ("postgraphile", "limit")]
+        ratios = [
+            f"{middle['waybill'] / middle[name]:.2f}" if name in middle else "" for name in ("postgraphile", "limit")
+        ]
         lines.append(f"| {case} | {' | '.join(cells + ratios)} |")
     return "\n".join(lines)
 

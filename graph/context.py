@@ -108,7 +108,7 @@ class NestedGrants:
 def _let_in() -> float:
     """When the request's caller was, or a little before."""
     trace = current.get()
-    return trace.began if trace is not None else time.monotonic()
+    return (trace.let_in or trace.began) if trace is not None else time.monotonic()
 
 
 @dataclass

@@ -68,8 +68,9 @@ class GraphQLEndpoint:
     looked at, and raises Unauthenticated or RateLimited; ``reserve`` is asked to spend a request's points,
     all of them and those that are spent already, before the work is done that they are for; ``make_context`` makes
     ``info.context`` from the caller; ``confirm`` raises, before a mutation, where the context's caller is out by then;
-    ``record`` writes down what the context has noted, before a mutation is kept and before an answer is given; ``page``
-    answers browsers that open the address, and needs no credential.
+    ``record`` writes down what the context has noted, before a mutation is kept and before an answer is given;
+    ``changed`` is told of mutations that were made; ``page`` answers browsers that open the address, and needs no
+    credential.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class GraphQLEndpoint:
         make_context: Callable[[Caller], Any],
         confirm: Callable[[Any], Awaitable[None]],
         record: Callable[[Any], Awaitable[None]],
+        changed: Callable[[], None],
         page: Callable[[requests.Request], Response],
     ) -> None:
         self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for the graphql-core schema
@@ -100,6 +102,7 @@ class GraphQLEndpoint:
         self._make_context = make_context
         self._confirm = confirm
         self._record = record
+        self._changed = changed
         self._room = Room(max_body_bytes)
         self._page = page
 
@@ -177,7 +180,11 @@ class GraphQLEndpoint:
                 cost = orjson.dumps(trace.cost).decode()
                 body = f'{{"data":{data},"extensions":{{"cost":{cost}}}}}'
                 return _Answer(200, body.encode(), {}, Outcome.OK)
-        result = await self._execute(document, parameters, context, caller, key)
+        try:
+            result = await self._execute(document, parameters, context, caller, key)
+        finally:
+            if operation.operation is OperationType.MUTATION:
+                self._changed()
         answer: dict[str, Any] = {"errors": field_errors(result.errors, trace.request_id)} if result.errors else {}
         metrics.count_errors(answer.get("errors", ()))
         if result.data is not None:  # else nobody sees it; what a mutation noted that was undone stays unsaid

@@ -59,7 +59,7 @@ class Quick:
         self._root = root
         self._definition: GraphQLField = query.fields[root.name]
         self._writer = Writer(schema, root.below, fragments)
-        self._parts = Parts(data=self._writer.data, file=self._writer.file)
+        self._parts = Parts(data=self._writer.data, file=self._writer.file, batch=self._writer.batch)
         self._remembered: OrderedDict[bytes, _Asked] = OrderedDict()
 
     async def answer(self, context: Context, variables: Mapping[str, Any] | None, limits: AnswerLimits) -> str | None:

@@ -13,8 +13,7 @@ from models.sql import Narrow, Sql
 MOST_CHARACTERS = 64_000_000  # of data in one answer of the database
 _MANY = 500  # objects; no list should have so many in one page, but whoever asks by their keys may
 
-_OBJECT = "o.id, o.object_id, o.updated_at, o.batch_pk, b.batch_id, b.created_by_id"
-_JOINED = "JOIN objects o ON o.id = s.object_pk JOIN batches b ON b.id = o.batch_pk"
+_BATCH = "JOIN batches b ON b.id = o.batch_pk"
 _FILE = "LEFT JOIN uploads u ON u.object_pk = o.id AND u.is_current"
 # A hundred pages of a hundred objects of a megabyte: what goes beyond is null, and refused if it is asked for.
 _SOME_DATA = (
@@ -24,19 +23,33 @@ _SOME_DATA = (
 
 
 class Parts(NamedTuple):
-    """What is read of each object beside itself; ``data`` is an empty list and ``file_...`` null otherwise."""
+    """What is read of each object beside itself; ``data`` is an empty list and ``file_...`` null otherwise.
+
+    Without ``batch`` nothing of it is there but its key.
+    """
 
     data: bool = True
     file: bool = True
+    batch: bool = True
 
     def of(self, source: str, data: str = "o.data") -> str:
         """A SELECT and FROM clause: the objects whose keys ``source`` lists."""
+        batch = _BATCH if self.batch else ""
+        file = _FILE if self.file else ""
+        return f"{self._columns(data)} FROM {source} JOIN objects o ON o.id = s.object_pk {batch} {file}"
+
+    def alone(self) -> str | None:
+        """The same of all objects ``o``; None where they are joined with anything."""
+        return None if self.batch or self.file else f"{self._columns('o.data')} FROM objects o"
+
+    def _columns(self, data: str) -> str:
         columns = (
-            _OBJECT,
+            "o.id, o.object_id, o.updated_at, o.batch_pk",
+            "b.batch_id, b.created_by_id" if self.batch else "",
             f"{data if self.data else _NO_DATA} AS data",
-            files.COLUMNS if self.file else files.NO_COLUMNS,
+            files.COLUMNS if self.file else files.NO_COLUMNS if self.batch else "",
         )
-        return f"SELECT {', '.join(columns)} FROM {source} {_JOINED} {_FILE if self.file else ''}"
+        return f"SELECT {', '.join(filter(None, columns))}"
 
 
 _NO_DATA = "'[]'::jsonb"
@@ -46,7 +59,11 @@ _ALL = Parts()
 async def objects(scope: Scope, where: Condition, bounds: Bounds, parts: Parts = _ALL) -> Page:
     """One page of objects, newest first; of very many, ``data`` is null beyond MOST_CHARACTERS of all of it."""
     sql = Sql(scope.tenant_id)
-    source = sql.source(All((scope.within, where)), bounds.narrow(sql), bounds.order("object_pk"))
+    condition = All((scope.within, where))
+    if (select := parts.alone()) and not flat(condition):  # nothing leads to them but their own index
+        where_ = f"o.tenant_id = {sql.tenant} AND {bounds.narrow(sql)('o.id')}"
+        return bounds.page(await _fetch(sql, f"{select} WHERE {where_} {bounds.order('o.id')}"))
+    source = sql.source(condition, bounds.narrow(sql), bounds.order("object_pk"))
     select = parts.of(f"({source}) AS s", data=_SOME_DATA if bounds.limit > _MANY else "o.data")
     return bounds.page(await _fetch(sql, f"{select} ORDER BY o.id {bounds.direction}"))
 

@@ -20,6 +20,7 @@ class RequestTrace:
     statements: int = 0  # SQL statements, transaction control not counted
     turns: Turns | None = None  # at the database, as soon as its tenant is known
     began: float = field(default_factory=time.monotonic)
+    let_in: float | None = None  # when its caller was, where that was before it began
 
 
 _statements = Counter("waybill_statements_total", "SQL statements, transaction control not counted")

@@ -14,6 +14,7 @@ from access.buckets import Memory
 from access.credentials import Attempt, Authenticator
 from access.policy import Caller
 from access.rates import RateLimits, Rates, Reservation
+from access.remembered import Remembered
 from graph.context import S3, Context, InputLimits
 from graph.cost_levels import PageSizes
 from graph.endpoint import GraphQLEndpoint
@@ -67,7 +68,7 @@ def create_app(
     )
 
     s3: S3 | None = None
-    authenticator = Authenticator()  # lets keys in; the lifespan's does all that the settings say
+    authenticator = Remembered(Authenticator())  # lets keys in; the lifespan's does all that the settings say
     rates = Rates(Memory(), rate_limits(settings))  # of this process alone
 
     async def authenticate(attempt: Attempt) -> Caller:
@@ -76,6 +77,9 @@ def create_app(
         except (Unauthenticated, Forbidden, NotFound):  # the latter two for the header Waybill-Tenant
             await rates.count_failed_login(attempt.address)
             raise
+
+    def changed() -> None:
+        authenticator.forget()
 
     async def reserve(caller: Caller, points: int, spent: int) -> Reservation:
         return await rates.reserve(caller, points, spent)
@@ -107,6 +111,7 @@ def create_app(
         make_context=make_context,
         confirm=Context.confirm,
         record=Context.record,
+        changed=changed,
         page=graphiql_page(graphiql_key),
     )
 
@@ -115,7 +120,7 @@ def create_app(
         nonlocal s3, authenticator, rates
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(database.connected(database_config(settings), everywhere=True))
-            authenticator = await stack.enter_async_context(door.opened(settings))
+            authenticator = Remembered(await stack.enter_async_context(door.opened(settings)))
             if url := str(settings.redis_url):
                 from access import redis_buckets  # noqa: PLC0415 - takes 0.2 s, which those without Redis do without
 

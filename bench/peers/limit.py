@@ -28,10 +28,10 @@ PAGE_WITH_BATCH = _PAGE.format(
     columns="o.*, b.batch_id",
     joins="JOIN batches b ON b.id = o.batch_pk",
 )
-ONE = """
-    SELECT json_build_object('data', json_build_object('object', json_build_object({node})))::text
+ONE = f"""
+    SELECT json_build_object('data', json_build_object('object', json_build_object({_NODE})))::text
     FROM objects WHERE tenant_id = $1 AND object_id = $2
-""".format(node=_NODE)
+"""
 
 
 async def answer(request: Request) -> Response:

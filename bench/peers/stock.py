@@ -108,9 +108,7 @@ class Query:
         rows = await wanted.prefetch_related("pairs", "batch")
         edges = [Edge(cursor=str(row.id), node=of(row)) for row in rows[:first]]
         start, end = (edges[0].cursor, edges[-1].cursor) if edges else (None, None)
-        info = PageInfo(
-            has_next_page=len(rows) > first, has_previous_page=False, start_cursor=start, end_cursor=end
-        )
+        info = PageInfo(has_next_page=len(rows) > first, has_previous_page=False, start_cursor=start, end_cursor=end)
         return Connection(edges=edges, page_info=info)
 
     @strawberry.field

@@ -218,6 +218,7 @@ class Tiny:
             make_context=lambda viewer: {"ended": self.ended, "viewer": viewer},
             confirm=nothing,
             record=nothing,
+            changed=lambda: None,
             page=lambda _: HTMLResponse("<p>the page"),
         )
         self.app = Starlette(routes=[Route("/graphql", self.endpoint)], middleware=[Middleware(RequestLog)])
