@@ -177,6 +177,7 @@ class GraphQLEndpoint:
         if (shortest := document.quick(operation)) is not None:
             data = await shortest.answer(context, parameters.variables, self._answer_limits)
             if data is not None:
+                await self._record(context)
                 cost = orjson.dumps(trace.cost).decode()
                 body = f'{{"data":{data},"extensions":{{"cost":{cost}}}}}'
                 return _Answer(200, body.encode(), {}, Outcome.OK)

@@ -4,8 +4,9 @@ from graph.context import Context
 from graph.inputs import is_id
 from models import reads
 from models.errors import NotFound
-from models.filters import HasBatchId, HasObjectId
+from models.filters import HasBatchId
 from models.pages import Bounds, Row
+from models.reads import Parts
 
 
 async def batch(context: Context, batch_id: str) -> Row:
@@ -16,9 +17,9 @@ async def batch(context: Context, batch_id: str) -> Row:
     raise NotFound("There is no batch with this batchId.", batchId=batch_id)
 
 
-async def object_(context: Context, object_id: str) -> Row:
+async def object_(context: Context, object_id: str, parts: Parts = Parts()) -> Row:  # noqa: B008 - frozen
     if is_id(object_id, context.limits):
-        page = await reads.objects(context.scope, HasObjectId((object_id,)), Bounds(1))
-        if page.rows:
-            return page.rows[0]
+        row = await reads.object_with_id(context.scope, object_id, parts)
+        if row is not None:
+            return row
     raise NotFound("There is no object with this objectId.", objectId=object_id)

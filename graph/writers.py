@@ -9,6 +9,7 @@ graphql-core.
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
@@ -24,10 +25,15 @@ from graphql import (
     InlineFragmentNode,
     SelectionSetNode,
 )
+from graphql.execution.values import get_argument_values
 
+from graph.context import Context
+from graph.literals import has_variable
 from graph.scalars import format_datetime
+from graph.types.files import reading
 from models import ids, pages
 from models.pages import Page, Row
+from models.reads import Parts
 
 _OfRow: TypeAlias = Callable[[Row], str]
 _OfPage: TypeAlias = Callable[[Page, _OfRow], str]
@@ -148,39 +154,60 @@ _FILE: dict[str, _OfRow] = {
     "sha256": lambda row: "null" if row["file_sha256"] is None else f'"{row["file_sha256"].hex()}"',
     "completedAt": lambda row: "null" if (at := row["file_completed_at"]) is None else f'"{format_datetime(at)}"',
 }
+
+
+def _pairs_as_kept(row: Row) -> str:
+    """As PostgreSQL writes them, without its spaces.
+
+    Within a text each quotation mark has a backslash before it, and after one that ends a text comes no name: what is
+    looked for is found between texts only.
+    """
+    data: str = row["data"]
+    return data.replace('{"key": ', '{"key":').replace(', "value": ', ',"value":').replace('}, {"key":', '},{"key":')
+
+
+_ACCESS: dict[str, Callable[[str, datetime], str]] = {
+    "url": lambda url, _: _text(url),
+    "expiresAt": lambda _, until: f'"{format_datetime(until)}"',
+}
 _AS_KEPT = [("key", "key"), ("value", "value")]
 
 
 class Writer:
-    """What is selected of a page of objects. Raises NotPlain."""
+    """What is selected of objects. Raises NotPlain."""
 
-    def __init__(
-        self,
-        schema: GraphQLSchema,
-        selection_sets: Sequence[SelectionSetNode],
-        fragments: Mapping[str, FragmentDefinitionNode],
-    ) -> None:
+    def __init__(self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
         self._schema = schema
         self._fragments = fragments
         self._named: dict[str, Any] = {}
         self._leaves = 0
         self.data = self.file = self.batch = False  # whether they are read
-        self._write = self._connection(selection_sets)
 
-    def write(self, page: Page, digest: bytes) -> Written:
-        text = self._write(page, cursors(digest))
-        of_pairs = len(text) // _PAIR if self.data else 0
-        return Written(text, self._leaves * (len(page.rows) + 1) + of_pairs, len(text))
+    @property
+    def parts(self) -> Parts:
+        return Parts(data=self.data, file=self.file, batch=self.batch)
 
-    # Templates are the inside of an f-string, with functions of ``row`` or ``page``. Names of GraphQL mean nothing in it.
+    def of_page(self, below: Sequence[SelectionSetNode]) -> Callable[[Page, bytes, Context], Written]:
+        """Of a connection, whose cursors are of the list with the digest."""
+        write = self._connection(below)
+        return lambda page, digest, context: self._counted(write(page, cursors(digest), context), len(page.rows) + 1)
 
-    def _connection(self, below: Sequence[SelectionSetNode]) -> _OfPage:
+    def of_object(self, below: Sequence[SelectionSetNode]) -> Callable[[Row, Context], Written]:
+        write = self._compiled("row, context", self._object("Object", below, self._in_object))
+        return lambda row, context: self._counted(write(row, context), 1)
+
+    def _counted(self, text: str, times: int) -> Written:
+        return Written(text, self._leaves * times + (len(text) // _PAIR if self.data else 0), len(text))
+
+    # Templates are the inside of an f-string, with functions of ``row`` or ``page``; names of GraphQL are as they are.
+
+    def _connection(self, below: Sequence[SelectionSetNode]) -> Callable[..., str]:
         lists = 0
 
         def template(one: Selected) -> str:
             nonlocal lists
             if one.name == "pageInfo":
-                return self._leaves_of("PageInfo", _PAGE_INFO, one.below, "page")
+                return self._leaves_of("PageInfo", _PAGE_INFO, one.below, "page, cursor")
             lists += 1
             if one.name == "edges":
                 return self._rows(self._object("ObjectEdge", one.below, self._in_edge))
@@ -191,11 +218,11 @@ class Writer:
         whole = self._object("ObjectConnection", below, template)
         if lists > 1:  # rows that are handed out again are counted again
             raise NotPlain
-        return self._compiled("page, cursor", whole)
+        return self._compiled("page, cursor, context", whole)
 
     def _rows(self, template: str) -> str:
-        listed = self._compiled("page, cursor", template, " for row in page.rows")
-        return f"{{{self._named_as(listed)}(page, cursor)}}"
+        listed = self._compiled("page, cursor, context", template, " for row in page.rows")
+        return f"{{{self._named_as(listed)}(page, cursor, context)}}"
 
     def _in_edge(self, one: Selected) -> str:
         if one.name == "node":
@@ -215,9 +242,29 @@ class Writer:
                 return self._leaves_of("Batch", _BATCH, one.below)
             case "file":
                 self.file = True
-                write = self._compiled("row", self._leaves_of("File", _FILE, one.below))
-                return f"{{{self._named_as(lambda row: write(row) if row['file_pk'] is not None else 'null')}(row)}}"
+                write = self._compiled("row, context", self._object("File", one.below, self._in_file))
+
+                def file(row: Row, context: Context) -> str:
+                    return "null" if row["file_pk"] is None else write(row, context)
+
+                return f"{{{self._named_as(file)}(row, context)}}"
         return self._leaf(_OBJECT, one, "row")
+
+    def _in_file(self, one: Selected) -> str:
+        if one.name != "access":
+            return self._leaf(_FILE, one, "row")
+        self.batch = True  # which the audit log names
+        definition = self._schema.type_map["File"].fields["access"]  # type: ignore[attr-defined]
+        if any(has_variable(argument.value) for argument in one.node.arguments or ()):
+            raise NotPlain
+        given = get_argument_values(definition, one.node)
+        arguments = given.get("expiresIn"), given.get("disposition")
+        write = self._compiled("url, until", self._leaves_of("Access", _ACCESS, one.below, "url, until"))
+
+        def access(row: Row, context: Context) -> str:
+            return write(*reading(context, row, *arguments))
+
+        return f"{{{self._named_as(access)}(row, context)}}"
 
     def _leaves_of(
         self,
@@ -232,8 +279,7 @@ class Writer:
         if one.name not in leaves:
             raise NotPlain
         self._leaves += 1
-        arguments = "page, cursor" if of == "page" else of
-        return f"{{{self._named_as(leaves[one.name])}({arguments})}}"
+        return f"{{{self._named_as(leaves[one.name])}({of})}}"
 
     def _object(self, type_name: str, below: Sequence[SelectionSetNode], template: Callable[[Selected], str]) -> str:
         parts = []
@@ -248,7 +294,7 @@ class Writer:
     def _pairs(self, below: Sequence[SelectionSetNode]) -> _OfRow:
         wanted = [(name, one.name) for name, one in self._select("Datum", below).items()]
         if wanted == _AS_KEPT:
-            return lambda row: orjson.dumps(orjson.loads(row["data"])).decode()
+            return _pairs_as_kept
         if not {of for _, of in wanted} <= {"key", "value"}:
             raise NotPlain
         return lambda row: orjson.dumps(

@@ -34,13 +34,15 @@ class Parts(NamedTuple):
 
     def of(self, source: str, data: str = "o.data") -> str:
         """A SELECT and FROM clause: the objects whose keys ``source`` lists."""
-        batch = _BATCH if self.batch else ""
-        file = _FILE if self.file else ""
-        return f"{self._columns(data)} FROM {source} JOIN objects o ON o.id = s.object_pk {batch} {file}"
+        return f"{self._columns(data)} FROM {source} JOIN objects o ON o.id = s.object_pk{self._joined}"
 
-    def alone(self) -> str | None:
-        """The same of all objects ``o``; None where they are joined with anything."""
-        return None if self.batch or self.file else f"{self._columns('o.data')} FROM objects o"
+    def of_all(self) -> str:
+        """The same of all objects ``o``, to go on with WHERE."""
+        return f"{self._columns('o.data')} FROM objects o{self._joined}"
+
+    @property
+    def _joined(self) -> str:
+        return (f" {_BATCH}" if self.batch else "") + (f" {_FILE}" if self.file else "")
 
     def _columns(self, data: str) -> str:
         columns = (
@@ -60,12 +62,21 @@ async def objects(scope: Scope, where: Condition, bounds: Bounds, parts: Parts =
     """One page of objects, newest first; of very many, ``data`` is null beyond MOST_CHARACTERS of all of it."""
     sql = Sql(scope.tenant_id)
     condition = All((scope.within, where))
-    if (select := parts.alone()) and not flat(condition):  # nothing leads to them but their own index
-        where_ = f"o.tenant_id = {sql.tenant} AND {bounds.narrow(sql)('o.id')}"
-        return bounds.page(await _fetch(sql, f"{select} WHERE {where_} {bounds.order('o.id')}"))
+    if not (flat(condition) or parts.batch or parts.file):  # there is but one way to them
+        newest = f"o.tenant_id = {sql.tenant} AND {bounds.narrow(sql)('o.id')} {bounds.order('o.id')}"
+        return bounds.page(await _fetch(sql, f"{parts.of_all()} WHERE {newest}"))
     source = sql.source(condition, bounds.narrow(sql), bounds.order("object_pk"))
     select = parts.of(f"({source}) AS s", data=_SOME_DATA if bounds.limit > _MANY else "o.data")
     return bounds.page(await _fetch(sql, f"{select} ORDER BY o.id {bounds.direction}"))
+
+
+async def object_with_id(scope: Scope, object_id: str, parts: Parts = _ALL) -> Row | None:
+    """The one object of this id of the client's, if it exists for the scope."""
+    sql = Sql(scope.tenant_id)
+    wanted = f"o.tenant_id = {sql.tenant} AND o.object_id = {sql.bind(object_id, 'text')}"
+    seen = sql.test(scope.within, "o.id", "o.batch_pk")
+    rows = await _fetch(sql, f"{parts.of_all()} WHERE {wanted} AND {seen}")
+    return rows[0] if rows else None
 
 
 async def objects_of_batches(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import strawberry
 
-from graph.context import Info
+from graph.context import Context, Info
 from graph.scalars import Size
 from graph.selection import parts_of_objects, selects
 from graph.types.connection import Connection
@@ -112,24 +112,32 @@ class File:
     def access(
         self, info: Info, expires_in: int | None = None, disposition: Disposition | None = None
     ) -> Access | None:
-        if self.row["file_state"] != FileState.COMPLETE:
-            raise FileNotComplete(state=self.row["file_state"])
-        seconds = DEFAULT_ACCESS_SECONDS if expires_in is None else expires_in
-        if not 1 <= seconds <= MAX_SECONDS:
-            raise BadInput(f'"expiresIn" must be from 1 to {MAX_SECONDS} seconds, not {seconds}.')
-        now = _now()
-        url = info.context.urls.reading(
-            self.row["file_bucket"],
-            self.row["file_key"],
-            name=self.row["file_name"],
-            content_type=self.row["file_type"],
-            disposition=disposition or Disposition.ATTACHMENT,
-            now=now,
-            seconds=seconds,
-        )
-        until = now + timedelta(seconds=seconds)
-        info.context.sign(Action.READ_URL, self.row["file_pk"], until, self.row)
+        url, until = reading(info.context, self.row, expires_in, disposition)
         return Access(url=url, expires_at=until)
+
+
+def reading(
+    context: Context, row: Row, expires_in: int | None, disposition: Disposition | None
+) -> tuple[str, datetime]:
+    """A URL of the file of a row of an object, and until when it works. Raises FileNotComplete, BadInput."""
+    if row["file_state"] != FileState.COMPLETE:
+        raise FileNotComplete(state=row["file_state"])
+    seconds = DEFAULT_ACCESS_SECONDS if expires_in is None else expires_in
+    if not 1 <= seconds <= MAX_SECONDS:
+        raise BadInput(f'"expiresIn" must be from 1 to {MAX_SECONDS} seconds, not {seconds}.')
+    now = _now()
+    url = context.urls.reading(
+        row["file_bucket"],
+        row["file_key"],
+        name=row["file_name"],
+        content_type=row["file_type"],
+        disposition=disposition or Disposition.ATTACHMENT,
+        now=now,
+        seconds=seconds,
+    )
+    until = now + timedelta(seconds=seconds)
+    context.sign(Action.READ_URL, row["file_pk"], until, row)
+    return url, until
 
 
 @strawberry.type(description="What brings an object's bytes to S3: one request, or many `parts` of a large file.")
