@@ -100,6 +100,11 @@ def readable(viewer: Viewer) -> Scope:
     return Scope(viewer.tenant_id, Everything() if everything else Granted(viewer.user_id))
 
 
+def signed_for(tenant_id: int) -> Scope:
+    """What exists for a URL that was signed for somebody of the tenant: it says itself what it is of."""
+    return Scope(tenant_id)
+
+
 async def levels(viewer: Viewer, things: Sequence[Thing]) -> list[AccessLevel]:
     """How far the viewer may go with each, and the credential allows."""
     return [level.at_most(viewer.most) for level in await own_levels(viewer, things)]

@@ -3,12 +3,11 @@
 import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from prometheus_client import Counter
 
 from access.buckets import Bucket, Buckets
-from access.policy import Caller
 from models.errors import RateLimited, TooComplex, WaybillError
 
 _IPV6_NETWORK = 64  # bits: the least that anybody gets, all of whose addresses are his
@@ -26,6 +25,16 @@ class RateLimits:
     failed_logins: int = 20  # of one address
 
 
+class Payer(Protocol):
+    """Who spends points: a caller, or whoever has a signed URL."""
+
+    @property
+    def key_id(self) -> str: ...
+
+    @property
+    def tenant_id(self) -> int: ...
+
+
 class Reservation(NamedTuple):
     """What became of the wish to spend points; nothing was spent where it is refused."""
 
@@ -40,7 +49,7 @@ class Rates:
         self._buckets = buckets
         self._limits = limits
 
-    async def reserve(self, caller: Caller, points: int, spent: int = 0) -> Reservation:
+    async def reserve(self, caller: Payer, points: int, spent: int = 0) -> Reservation:
         """Spend so many points of the key and its tenant, less those that the request has ``spent``, or none."""
         limits = self._limits
         # A token counts as a key of its user, and an operator's key is one, whomever he acts as. Who makes many keys

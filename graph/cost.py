@@ -45,6 +45,9 @@ URL = 1
 MUTATION = POINT  # for its transaction
 _FIELDS = {
     ("File", "access"): URL,
+    ("LocalCopy", "access"): URL,
+    ("LocalCopy", "thumbnail"): URL,
+    ("Object", "localCopy"): ROW,
     ("Upload", "url"): URL,
     ("UploadPart", "url"): URL,
     ("Upload", "parts"): POINT,  # S3 may be asked

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -10,10 +11,13 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Route
 
+from access import copy_urls
+from access.boxes import Boxes
 from access.buckets import Memory
+from access.copy_urls import CopyUrls
 from access.credentials import Attempt, Authenticator
 from access.policy import Caller
-from access.rates import RateLimits, Rates, Reservation
+from access.rates import Payer, RateLimits, Rates, Reservation
 from graph.context import S3, Context, InputLimits
 from graph.cost_levels import PageSizes
 from graph.endpoint import GraphQLEndpoint
@@ -25,6 +29,7 @@ from models.trace import current
 from storage.client import Config, connected
 from storage.signing import Credentials
 from storage.urls import signing
+from sync.copies import Copies
 from waybill import door
 from waybill.graphiql import GraphiqlAssets, graphiql_page
 from waybill.health import healthz, readyz
@@ -69,6 +74,7 @@ def create_app(
     s3: S3 | None = None
     authenticator = Authenticator()  # lets keys in; the lifespan's does all that the settings say
     rates = Rates(Memory(), rate_limits(settings))  # of this process alone
+    urls = CopyUrls(Boxes(settings.encryption_key_bytes).derived(copy_urls.PURPOSE))
 
     async def authenticate(attempt: Attempt) -> Caller:
         try:
@@ -77,13 +83,25 @@ def create_app(
             await rates.count_failed_login(attempt.address)
             raise
 
-    async def reserve(caller: Caller, points: int, spent: int) -> Reservation:
+    async def count_failed_login(address: str) -> None:
+        await rates.count_failed_login(address)
+
+    async def reserve(caller: Payer, points: int, spent: int) -> Reservation:
         return await rates.reserve(caller, points, spent)
 
     def make_context(caller: Caller) -> Context:
         if (trace := current.get()) is not None:
             trace.turns = database.turns(caller.tenant_id)
-        return Context(caller, limits, s3)
+        return Context(caller, limits, s3, urls)
+
+    copies = Copies(
+        Path(settings.sync_root) if settings.sync_root else None,
+        urls,
+        authenticate=authenticate,
+        count_failed_login=count_failed_login,
+        reserve=reserve,
+        timeout_seconds=settings.request_timeout_seconds,
+    )
 
     endpoint = GraphQLEndpoint(
         schema,
@@ -120,6 +138,7 @@ def create_app(
                 from access import redis_buckets  # noqa: PLC0415 - takes 0.2 s, which those without Redis do without
 
                 rates = Rates(await stack.enter_async_context(redis_buckets.connected(url)), rate_limits(settings))
+            await stack.enter_async_context(copies.running())
             app.state.storage = None
             if settings.s3_buckets:
                 storage = await stack.enter_async_context(connected(storage_config(settings, s3_credentials)))
@@ -143,13 +162,15 @@ def create_app(
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id"],
-                expose_headers=["X-Request-Id", "Retry-After"],
+                expose_headers=["X-Request-Id", "Retry-After", "Content-Disposition", "Content-Range", "ETag"],
                 max_age=3600,
             )
         )
     routes = [
         Route("/graphql", endpoint),
         Mount("/graphiql/assets", GraphiqlAssets()),
+        Route("/copies/{copy}", copies.file),
+        Route("/copies/{copy}/thumbnail", copies.thumbnail),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]
