@@ -96,7 +96,9 @@ def _plain(image: Image.Image) -> Image.Image:
     """Palettes and rare modes, which could not be made smaller smoothly."""
     if image.has_transparency_data:
         return image.convert("RGBA")
-    return image.convert("L" if image.mode in ("1", "I", "I;16", "I;16B", "I;16L", "F") else "RGB")
+    if image.mode.startswith("I;16"):  # which Pillow would cut off at 255
+        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    return image.convert("L" if image.mode in ("1", "I", "F") else "RGB")
 
 
 def _orientation(image: Image.Image) -> int:
