@@ -89,6 +89,7 @@ class Copies:
             headers = serving.headers(version)
             if conditions.unchanged(request.headers, version):
                 return _unchanged(headers)
+            _check_directory(row)
             size = row["size_bytes"]
             part = conditions.span(request.headers, version, size) if request.method == "GET" else None
             span = part or Span(0, size)
@@ -133,6 +134,7 @@ class Copies:
             raise _missing(row, "no root")
         if (kept := await self._thumbnails.kept(row["sha256"], width)) is not None:
             return kept
+        _check_directory(row)
         await self._spend(payer, _MAKING)
         try:
             return await self._thumbnails.made(partial(self._open, row), row["sha256"], width)
@@ -184,9 +186,6 @@ class Copies:
             raise reservation.refusal
 
     async def _open(self, row: Row) -> BinaryIO:
-        place = destination(orjson.loads(row["destination"]))
-        if not isinstance(place, Directory):
-            raise CopyMissing("The copy is in a bucket: this service reads those in directories.")
         if self._root is None:
             raise _missing(row, "no root")
         try:
@@ -195,6 +194,11 @@ class Copies:
             raise _missing(row, repr(error.__cause__)) from None
         except CopyChanged:
             raise _changed(row, "not the size") from None
+
+
+def _check_directory(row: Row) -> None:
+    if not isinstance(destination(orjson.loads(row["destination"])), Directory):
+        raise CopyMissing("The copy is in a bucket, and this service reads those in directories.")
 
 
 def _unchanged(headers: dict[str, str]) -> Response:

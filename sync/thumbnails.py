@@ -82,7 +82,8 @@ class Thumbnails:
                 content = await _shrunk(file, sha256, width)
             finally:
                 disk.close(file)
-        _thumbnails.labels("refused" if content.startswith(_REFUSED) else "made").inc()
+        if not content.startswith(_REFUSED):
+            _thumbnails.labels("made").inc()
         try:
             await disk.in_thread(_keep, place, content)
         except OSError as error:
@@ -141,6 +142,7 @@ async def _shrunk(file: BinaryIO, sha256: bytes, width: int) -> bytes:
 
 
 def _refuse(sha256: bytes, reason: str, **more: object) -> None:
+    _thumbnails.labels("refused").inc()
     _log.warning("no thumbnail could be made", extra={"sha256": sha256.hex(), "reason": reason, **more})
 
 

@@ -242,6 +242,15 @@ async def test_service_without_a_root_says_so(copies: Copies, new_caller: NewCal
     assert error["extensions"]["code"] == "STORAGE_UNAVAILABLE"
 
 
+async def test_copy_in_a_bucket_is_not_read_here(copies: Copies) -> None:
+    key = await copies.add("o", CONTENT, "a.png", "image/png")
+    theirs = '{"bucket": "theirs"}'
+    await database.execute("UPDATE sync_sources SET destination = $2 WHERE id = $1", copies.source["id"], theirs)
+    for answer in (await copies.get(key), await copies.get(f"{key}/thumbnail")):
+        assert code(answer) == (404, "COPY_MISSING")
+        assert "bucket" in answer.text
+
+
 async def test_file_that_is_replaced_while_it_is_read_is_sent_as_it_was(copies: Copies) -> None:
     """Over ASGI, which can wait between two pieces."""
     content = os.urandom(600_000)
