@@ -81,9 +81,8 @@ def shrunk(data: bytes, width: int) -> bytes:
         if orientation in _TURNS:
             small = small.transpose(_TURNS[orientation])
         small = _in_srgb(small, profile)
-        small.info = {}
         written = BytesIO()
-        small.save(written, "WEBP", quality=_QUALITY)
+        small.save(written, "WEBP", quality=_QUALITY)  # which writes no metadata that it is not given
         return written.getvalue()
 
 

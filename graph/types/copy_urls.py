@@ -1,12 +1,12 @@
 """How a local copy is read: URLs of it and of its thumbnail, signed without asking anybody."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import strawberry
 
 from access.copy_urls import Shown
 from graph.context import Info
-from graph.types.files import DEFAULT_ACCESS_SECONDS, Access, this_second
+from graph.types.files import DEFAULT_ACCESS_SECONDS, Access
 from models.errors import BadInput, FileNotComplete
 from models.images import USUAL_WIDTH, is_image, width_of
 from models.pages import Row
@@ -47,7 +47,7 @@ class ReadableCopy:
         seconds = DEFAULT_ACCESS_SECONDS if expires_in is None else expires_in
         if not 1 <= seconds <= MAX_SECONDS:
             raise BadInput(f'"expiresIn" must be from 1 to {MAX_SECONDS} seconds, not {seconds}.')
-        until = this_second() + timedelta(seconds=seconds)
+        until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)  # as URLs say it
         url = info.context.copy_urls.sign(info.context.viewer.tenant_id, shown, until)
         info.context.sign_copy({**self.object_row, "id": self.row["id"]}, until, shown.width)
         return Access(url=url, expires_at=until)

@@ -117,7 +117,7 @@ class File:
         seconds = DEFAULT_ACCESS_SECONDS if expires_in is None else expires_in
         if not 1 <= seconds <= MAX_SECONDS:
             raise BadInput(f'"expiresIn" must be from 1 to {MAX_SECONDS} seconds, not {seconds}.')
-        now = this_second()
+        now = _now()
         url = info.context.urls.reading(
             self.row["file_bucket"],
             self.row["file_key"],
@@ -191,7 +191,7 @@ class Upload(Node):
         bounds = context.bounds(first, after, last, before, digest)
         count = cut_of(self.row).count if self._in_parts else 0
         numbers, page = page_of(count, bounds)
-        now = this_second()
+        now = _now()
         left = min(self._seconds_left(now), context.limits.upload_seconds)
         asks = left > 0 and len(numbers) > 0 and selects(info, "etag")
         etags = await context.etags(self.row, numbers) if asks else {}
@@ -208,7 +208,7 @@ class Upload(Node):
         description="Where to send the bytes, without any credential; empty when that is over, and for a file in parts."
     )
     def url(self, info: Info) -> str:
-        now = this_second()
+        now = _now()
         if self._in_parts or (seconds := self._seconds_left(now)) < 1:
             return ""
         url = info.context.urls.writing(
@@ -220,7 +220,7 @@ class Upload(Node):
 
     @strawberry.field(description="To be sent with it, besides Content-Length, which most clients send by themselves.")
     def headers(self, info: Info) -> list[Header]:
-        if self._in_parts or self._seconds_left(this_second()) < 1:
+        if self._in_parts or self._seconds_left(_now()) < 1:
             return []
         return [Header(name=name, value=value) for name, value in self._headers(info).items() if name != _LENGTH]
 
@@ -247,6 +247,6 @@ def _hexadecimal(digest: bytes | None) -> str | None:
     return None if digest is None else digest.hex()
 
 
-def this_second() -> datetime:
+def _now() -> datetime:
     """To the second, as URLs say it."""
     return datetime.now(UTC).replace(microsecond=0)
