@@ -13,8 +13,9 @@ from strawberry.dataloader import DataLoader
 
 from access import credentials, policy
 from access.policy import Caller, Viewer, as_viewer, readable
+from access.sources import Sources
 from graph.limits import too_complex
-from models import AccessLevel, Action, audit, batches, database, files, grants, people, reads
+from models import AccessLevel, Action, audit, batches, database, files, grants, people, reads, sources, syncs
 from models.audit import Entry
 from models.errors import BadInput, NotFound, StorageUnavailable
 from models.files import NewFile
@@ -116,6 +117,7 @@ class Context:
     caller: Caller
     limits: InputLimits
     s3: S3 | None
+    sync_sources: Sources
     rows: int = 0
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
     selected: dict[tuple[int, str], bool] = field(default_factory=dict)
@@ -273,6 +275,24 @@ class Context:
     @cached_property
     def pending(self) -> DataLoader[int, Row]:
         return DataLoader(self._load_pending, cache=False)
+
+    @cached_property
+    def copies(self) -> DataLoader[int, Row | None]:
+        """By objects: of each the local copy."""
+        return DataLoader(self._load_copies, cache=False)
+
+    @cached_property
+    def sync_standings(self) -> DataLoader[int, Row]:
+        """By sync sources."""
+        return DataLoader(self._load_sync_standings, cache=False)
+
+    async def _load_copies(self, wanted: list[int]) -> Sequence[Row | None]:
+        rows = await syncs.copies(self.viewer.tenant_id, list(set(wanted)))
+        return [rows.get(key) for key in wanted]
+
+    async def _load_sync_standings(self, wanted: list[int]) -> Sequence[Row]:
+        rows = {row["id"]: row for row in await sources.standings(self.viewer.tenant_id, list(set(wanted)))}
+        return [rows[key] for key in wanted]
 
     async def _load_pending(self, wanted: list[int]) -> Sequence[Row]:
         rows = await files.pending(self.viewer.tenant_id, list(set(wanted)))

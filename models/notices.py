@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from models import database
+from models import database, grants, ids, writes
 from models.media_types import is_media_type
 from models.quotas import refusing
 
@@ -72,3 +72,30 @@ async def request(tenant_id: int, source_id: int, notices: Sequence[Notice]) -> 
             *(tenant_id, source_id, *map(list, columns)),
         )
     return [Answer(Outcome(row["outcome"]), row["sync_id"]) for row in rows]
+
+
+async def request_as(
+    tenant_id: int, user_id: int, source_id: int, new_batches: Sequence[str], wanted: Sequence[Notice]
+) -> list[Answer]:
+    """As ``request``, in a transaction; the batches (ids) and objects that it makes are the user's.
+
+    ``new_batches`` are those of the notices that were not there a moment ago.
+    """
+    async with database.transaction():
+        if new_batches:
+            await writes.create_batches(tenant_id, user_id, new_batches)
+        answers = await request(tenant_id, source_id, wanted)
+        keys = [one.sync_id for one in answers if one.outcome is Outcome.QUEUED]
+        rows = await database.fetch(
+            "SELECT id, batch_pk, object_pk, queued_at FROM syncs WHERE tenant_id = $1 AND id = ANY($2::bigint[])",
+            *(tenant_id, keys),
+        )
+        made: dict[int, list[int]] = {}
+        for row in rows:
+            # Of the very call that queued the copy; one that had failed was made by an earlier one.
+            is_new = ids.created_at(row["id"]) == row["queued_at"]
+            if is_new and ids.call_of(row["object_pk"]) == ids.call_of(row["id"]):
+                made.setdefault(row["batch_pk"], []).append(row["object_pk"])
+        for batch_pk in sorted(made):
+            await grants.give_creator(tenant_id, user_id, batch_pk, list(dict.fromkeys(made[batch_pk])))
+        return answers
