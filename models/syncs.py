@@ -5,15 +5,14 @@ in the order of the keys; so that a page is merged from as many newest rows of e
 to him is led by the same list where enough of its newest rows are his, or where it is short; else by his grants.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
 
 from models import database, ids
 from models.filters import Granted
 from models.pages import Bounds, Page, Row, Scope
-from models.sql import Narrow, Sql
+from models.sql import Sql
 from models.sync import SyncState
 
 _NEWEST = 1_000  # rows of a list that are looked at
@@ -25,6 +24,7 @@ _COLUMNS = (
 )
 _SOURCE = "JOIN sync_sources c ON c.tenant_id = s.tenant_id AND c.id = s.source_id"
 _BATCH = "b.batch_id, b.created_by_id"
+_SELECT_KEYS = "SELECT s.id, s.object_pk, s.batch_pk FROM syncs s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +42,16 @@ class Which:
 
 async def page(which: Which, bounds: Bounds) -> Page:
     """Newest first, by when a copy was first asked for. Of each the row, and what names its source and batch."""
-    query = _Query(which, bounds.narrow)
-    # Below a join of the keys that were found, whose order is asked for again: the planner may lose it.
-    source = query.source(bounds.direction, bounds.limit + 1)
+    query = _Query(which, bounds)
+    source = query.source(bounds.limit + 1)
     text = f"{_select(f'({source}) AS k JOIN syncs s ON s.id = k.id')} ORDER BY s.id {bounds.direction}"
     return bounds.page(await query.fetch(text))
 
 
 async def count(which: Which) -> int:
     """Exact, and linear in the matches."""
-    query = _Query(which, lambda _: lambda _: "true")
-    [row] = await query.fetch(f"SELECT count(*) FROM ({query.everything()}) AS k")
+    query = _Query(which, Bounds(0))
+    [row] = await query.fetch(f"SELECT count(*) FROM ({query.source(None)}) AS k")
     return int(row["count"])
 
 
@@ -80,99 +79,100 @@ def _select(from_: str) -> str:
     return f"SELECT {_COLUMNS}, {_BATCH} FROM {from_} {_SOURCE} JOIN batches b ON b.id = s.batch_pk"
 
 
-_End: TypeAlias = str  # ORDER BY and LIMIT, or empty
-
-
 class _Query:
     """One statement: its sources are SELECTs of ``id``, ``object_pk`` and ``batch_pk``."""
 
-    def __init__(self, which: Which, narrow: Callable[[Sql], Narrow]) -> None:
+    def __init__(self, which: Which, bounds: Bounds) -> None:
         self._which = which
+        self._direction = bounds.direction
         self._sql = Sql(which.scope.tenant_id)
-        self._narrow = narrow(self._sql)
-        self._states = self._sql.bind(tuple(dict.fromkeys(which.states or SyncState)), "text[]")
+        uppers = [bounds.after, which.before and ids.first_key_from(which.before)]
+        lowers = [bounds.before and bounds.before + 1, which.after and ids.first_key_after(which.after)]
+        upper = min(one for one in (*uppers, ids.LARGEST) if one is not None)
+        self._upper = self._sql.bind(upper, "bigint")  # below it
+        self._lower = self._sql.bind(max(one for one in (*lowers, 0) if one is not None), "bigint")  # or it
 
     async def fetch(self, text: str) -> list[Row]:
         return await database.fetch(self._sql.statement(text), *self._sql.arguments)
 
-    def source(self, direction: str, limit: int) -> str:
-        """In this direction of the keys, so many."""
-        end = f"ORDER BY id {direction} LIMIT {limit}"
+    def source(self, limit: int | None) -> str:
+        """The newest or the oldest; or all."""
         within = self._which.scope.within
         if not isinstance(within, Granted) or self._which.object_id is not None:
-            return self._listed(self._visible(), end)
-        newest = self._sql.choice(self._listed("true", f"ORDER BY id {direction} LIMIT {_NEWEST}"))
+            return self._listed(self._visible(), limit)
+        if limit is None:
+            return self._by_grants(within, "true", limit)
+        newest = self._sql.choice(self._listed("true", _NEWEST))
         mine = f"SELECT FROM {newest} AS n WHERE {self._sql.test(within, 'n.object_pk', 'n.batch_pk')} LIMIT {_ENOUGH}"
         short = f"(SELECT count(*) FROM {newest}) < {_NEWEST}"
         leads = self._sql.choice(f"SELECT {short} OR (SELECT count(*) FROM ({mine}) AS m) = {_ENOUGH} AS it")
-        listed = self._listed(f"(SELECT it FROM {leads}) AND {self._visible()}", end)
-        by_grants = self._by_grants(within, f"NOT (SELECT it FROM {leads})", end)
-        return f"SELECT * FROM (({listed}) UNION ALL ({by_grants})) AS u {end}"
-
-    def everything(self) -> str:
-        within = self._which.scope.within
-        if isinstance(within, Granted) and self._which.object_id is None:
-            return self._by_grants(within, "true", "")
-        return self._listed(self._visible(), "")
+        listed = self._listed(f"(SELECT it FROM {leads}) AND {self._visible()}", limit)
+        by_grants = self._by_grants(within, f"NOT (SELECT it FROM {leads})", limit)
+        return f"SELECT * FROM (({listed}) UNION ALL ({by_grants})) AS u {self._end(limit)}"
 
     def _visible(self) -> str:
         return self._sql.test(self._which.scope.within, "s.object_pk", "s.batch_pk")
 
-    def _listed(self, test: str, end: _End) -> str:
+    def _listed(self, test: str, limit: int | None) -> str:
         """Those of the list that pass the test."""
         # What is of the object, batch or source is of the tenant, too; as an expression, as in grants.py.
         of_tenant = f"s.tenant_id + 0 = {self._sql.tenant}"
         if self._which.object_id is not None:
-            lead, hidden = f"{of_tenant} AND s.object_pk = {self._object()}", [*self._state(), *self._source()]
+            tests = [of_tenant, f"s.object_pk = {self._object()}", *self._source(), test]
             if self._which.batch_id is not None:
-                hidden.append(f"s.batch_pk + 0 = {self._batch()}")
-            return self._select("syncs s", [lead, *hidden, test], end)
+                tests.append(f"s.batch_pk + 0 = {self._batch()}")
+            return f"SELECT * FROM ({self._of_object(tests)}) AS l {self._end(limit)}"
         if self._which.batch_id is not None:
             tests = [of_tenant, f"s.batch_pk = {self._batch()}", *self._source(), test]
         elif self._which.source_id is not None:
             tests = [of_tenant, f"s.source_id = {self._sql.bind(self._which.source_id, 'bigint')}", test]
         else:
             tests = [f"s.tenant_id = {self._sql.tenant}", test]
-        return self._of_each_state("", tests, end, "")
+        states, each = self._of_each_state(tests, limit)
+        return f"SELECT l.* FROM {states} CROSS JOIN LATERAL ({each}) AS l {self._end(limit)}"
 
-    def _by_grants(self, within: Granted, test: str, end: _End) -> str:
-        user = self._sql.bind(within.user_id, "bigint")
-        of_user = f"g.user_id = {user}"
+    def _by_grants(self, within: Granted, test: str, limit: int | None) -> str:
+        mine = f"g.user_id = {self._sql.bind(within.user_id, 'bigint')}"
         if self._which.batch_id is not None:
-            of_user += f" AND g.batch_pk = {self._batch()}"
-        # Those of single objects, few of each.
-        singly = self._select("syncs s", ["s.object_pk = g.object_pk", *self._state(), *self._source(), test], end)
-        objects = f"SELECT l.* FROM grants g CROSS JOIN LATERAL ({singly}) AS l"
-        batches = self._of_each_state(
-            "grants g CROSS JOIN",
-            ["s.batch_pk = g.batch_pk", *self._source(), test],
-            end,
-            f"WHERE {of_user} AND g.object_pk IS NULL",
+            mine += f" AND g.batch_pk = {self._batch()}"
+        end = self._end(limit)
+        singly = self._of_object(["s.object_pk = g.object_pk", *self._source(), test])
+        states, each = self._of_each_state(["s.batch_pk = g.batch_pk", *self._source(), test], limit)
+        return (
+            f"(SELECT l.* FROM grants g CROSS JOIN LATERAL ({singly}) AS l"
+            f" WHERE {mine} AND g.object_pk IS NOT NULL {end})"
+            f" UNION (SELECT l.* FROM grants g CROSS JOIN {states} CROSS JOIN LATERAL ({each}) AS l"
+            f" WHERE {mine} AND g.object_pk IS NULL {end})"
         )
-        return f"({objects} WHERE {of_user} AND g.object_pk IS NOT NULL {end}) UNION ({batches})"
 
-    def _of_each_state(self, around: str, tests: list[str], end: _End, where: str) -> str:
-        each = self._select("syncs s", [*tests, "s.state = w.state"], end)
-        states = f"unnest({self._states}) AS w (state)"
-        return f"SELECT l.* FROM {around} {states} CROSS JOIN LATERAL ({each}) AS l {where} {end}"
+    def _of_each_state(self, tests: list[str], limit: int | None) -> tuple[str, str]:
+        """The states, and a SELECT of the newest of each.
 
-    def _select(self, from_: str, tests: list[str], end: _End) -> str:
-        all_ = " AND ".join([*tests, *self._created(), self._narrow("s.id")])
-        return f"SELECT s.id, s.object_pk, s.batch_pk FROM {from_} WHERE {all_} {end}"
+        That a state is the one asked for is not said by =, and the state stands in the order, lest it be that of the
+        primary key too: the planner would walk that, past everything else, where it takes the state for a common one.
+        """
+        tests = [
+            *tests,
+            f"s.state >= w.state AND (s.state, s.id) >= (w.state, {self._lower})",
+            f"s.state <= w.state AND (s.state, s.id) < (w.state, {self._upper})",
+        ]
+        order = "" if limit is None else f"ORDER BY s.state {self._direction}, s.id {self._direction} LIMIT {limit}"
+        return f"unnest({self._states()}) AS w (state)", f"{_SELECT_KEYS} WHERE {' AND '.join(tests)} {order}"
 
-    def _created(self) -> Iterator[str]:
-        if self._which.after is not None:
-            yield f"s.id >= {self._sql.bind(ids.first_key_after(self._which.after), 'bigint')}"
-        if self._which.before is not None:
-            yield f"s.id < {self._sql.bind(ids.first_key_from(self._which.before), 'bigint')}"
+    def _of_object(self, tests: list[str]) -> str:
+        """All of one, which are few (OFFSET 0, for the same reason)."""
+        within = [f"s.id >= {self._lower}", f"s.id < {self._upper}", f"s.state || '' = ANY({self._states()})"]
+        return f"{_SELECT_KEYS} WHERE {' AND '.join([*tests, *within])} OFFSET 0"
 
-    # As expressions, which no index has: another part leads.
+    def _end(self, limit: int | None) -> str:
+        return "" if limit is None else f"ORDER BY id {self._direction} LIMIT {limit}"
 
-    def _state(self) -> Iterator[str]:
-        if self._which.states is not None:
-            yield f"s.state || '' = ANY({self._states})"
+    def _states(self) -> str:
+        wanted = tuple(SyncState) if self._which.states is None else tuple(dict.fromkeys(self._which.states))
+        return self._sql.bind(wanted, "text[]")
 
     def _source(self) -> Iterator[str]:
+        """As an expression, which no index has: another part leads."""
         if self._which.source_id is not None:
             yield f"s.source_id + 0 = {self._sql.bind(self._which.source_id, 'bigint')}"
 

@@ -32,7 +32,8 @@ WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND w
 APART = {
     "createBatch", "deleteBatch", "sealBatch", "completeUploads", "abortUploads", "grantAccess", "revokeAccess",
     "createKey", "rotateKey", "revokeKey", "createUser", "updateUser", "revokeUser", "updateTenant", "createTenant",
-    "suspendTenant", "resumeTenant", "setQuotas",
+    "suspendTenant", "resumeTenant", "setQuotas", "retrySync", "createSyncSource", "rotateSyncSource",
+    "updateSyncSource",
 }  # fmt: skip
 CHANGES = [name for name in fields("Mutation") if name.partition(".")[2] not in APART]
 
