@@ -102,42 +102,52 @@ class _Query:
             return self._listed(self._visible(), limit)
         if limit is None:
             return self._by_grants(within, "true", limit)
-        newest = self._sql.choice(self._listed("true", _NEWEST))
-        mine = f"SELECT FROM {newest} AS n WHERE {self._sql.test(within, 'n.object_pk', 'n.batch_pk')} LIMIT {_ENOUGH}"
-        short = f"(SELECT count(*) FROM {newest}) < {_NEWEST}"
-        leads = self._sql.choice(f"SELECT {short} OR (SELECT count(*) FROM ({mine}) AS m) = {_ENOUGH} AS it")
-        listed = self._listed(f"(SELECT it FROM {leads}) AND {self._visible()}", limit)
-        by_grants = self._by_grants(within, f"NOT (SELECT it FROM {leads})", limit)
+        leads = self._leads(within, limit)
+        listed = self._listed(f"{leads} AND {self._visible()}", limit)
+        by_grants = self._by_grants(within, f"NOT {leads}", limit)
         return f"SELECT * FROM (({listed}) UNION ALL ({by_grants})) AS u {self._end(limit)}"
+
+    def _leads(self, within: Granted, limit: int) -> str:
+        """A boolean expression: the list leads to so many of what is granted in fewer steps than the grants do."""
+        newest = self._sql.choice(self._listed("true", _NEWEST))
+        visible = f"SELECT FROM {newest} AS n WHERE {self._sql.test(within, 'n.object_pk', 'n.batch_pk')}"
+        seen = self._sql.choice(f"SELECT count(*) AS it FROM ({visible} LIMIT {_ENOUGH}) AS m")
+        # Of as many as are seen of the newest, the list has a page in so many steps; the grants take one each.
+        most = _NEWEST * limit
+        grants = f"SELECT count(*) FROM (SELECT FROM grants g WHERE {self._mine(within)} LIMIT {most}) AS m"
+        leads = self._sql.choice(
+            f"SELECT CASE WHEN (SELECT count(*) FROM {newest}) < {_NEWEST} OR it = {_ENOUGH} THEN true"
+            f" WHEN it = 0 THEN false ELSE it * ({grants}) >= {most} END AS it FROM {seen}"
+        )
+        return f"(SELECT it FROM {leads})"
+
+    def _mine(self, within: Granted) -> str:
+        mine = f"g.user_id = {self._sql.bind(within.user_id, 'bigint')}"
+        return mine if self._which.batch_id is None else f"{mine} AND g.batch_pk = {self._batch()}"
 
     def _visible(self) -> str:
         return self._sql.test(self._which.scope.within, "s.object_pk", "s.batch_pk")
 
     def _listed(self, test: str, limit: int | None) -> str:
         """Those of the list that pass the test."""
-        # What is of the object, batch or source is of the tenant, too; as an expression, as in grants.py.
-        of_tenant = f"s.tenant_id + 0 = {self._sql.tenant}"
         if self._which.object_id is not None:
-            tests = [of_tenant, f"s.object_pk = {self._object()}", *self._source(), test]
+            tests = [f"s.object_pk = {self._object()}", *self._source(), test]
             if self._which.batch_id is not None:
                 tests.append(f"s.batch_pk + 0 = {self._batch()}")
             return f"SELECT * FROM ({self._of_object(tests)}) AS l {self._end(limit)}"
         if self._which.batch_id is not None:
-            tests = [of_tenant, f"s.batch_pk = {self._batch()}", *self._source(), test]
+            states, each = self._of_each_state("s.batch_pk", self._batch(), [*self._source(), test], limit)
         elif self._which.source_id is not None:
-            tests = [of_tenant, f"s.source_id = {self._sql.bind(self._which.source_id, 'bigint')}", test]
+            source_id = self._sql.bind(self._which.source_id, "bigint")
+            states, each = self._of_each_state("s.source_id", source_id, [test], limit)
         else:
-            tests = [f"s.tenant_id = {self._sql.tenant}", test]
-        states, each = self._of_each_state(tests, limit)
+            states, each = self._of_each_state("s.tenant_id", self._sql.tenant, [test], limit)
         return f"SELECT l.* FROM {states} CROSS JOIN LATERAL ({each}) AS l {self._end(limit)}"
 
     def _by_grants(self, within: Granted, test: str, limit: int | None) -> str:
-        mine = f"g.user_id = {self._sql.bind(within.user_id, 'bigint')}"
-        if self._which.batch_id is not None:
-            mine += f" AND g.batch_pk = {self._batch()}"
-        end = self._end(limit)
-        singly = self._of_object(["s.object_pk = g.object_pk", *self._source(), test])
-        states, each = self._of_each_state(["s.batch_pk = g.batch_pk", *self._source(), test], limit)
+        mine, end = f"{self._mine(within)} AND {test}", self._end(limit)
+        singly = self._of_object(["s.object_pk = g.object_pk", *self._source()])
+        states, each = self._of_each_state("s.batch_pk", "g.batch_pk", [*self._source()], limit)
         return (
             f"(SELECT l.* FROM grants g CROSS JOIN LATERAL ({singly}) AS l"
             f" WHERE {mine} AND g.object_pk IS NOT NULL {end})"
@@ -145,22 +155,21 @@ class _Query:
             f" WHERE {mine} AND g.object_pk IS NULL {end})"
         )
 
-    def _of_each_state(self, tests: list[str], limit: int | None) -> tuple[str, str]:
-        """The states, and a SELECT of the newest of each.
+    def _of_each_state(self, lead: str, value: str, tests: list[str], limit: int | None) -> tuple[str, str]:
+        """The states, and a SELECT of the newest of each, of those whose ``lead`` is the value.
 
-        That a state is the one asked for is not said by =, and the state stands in the order, lest it be that of the
-        primary key too: the planner would walk that, past everything else, where it takes the state for a common one.
+        Whole rows are compared, and put in their order, so that one index only fits; and how many are wanted is hidden.
+        The planner, which knows neither the tenant nor the source, would otherwise walk another index past everything
+        there is, or read and sort all that fits because it takes it for less than is wanted.
         """
-        tests = [
-            *tests,
-            f"s.state >= w.state AND (s.state, s.id) >= (w.state, {self._lower})",
-            f"s.state <= w.state AND (s.state, s.id) < (w.state, {self._upper})",
-        ]
-        order = "" if limit is None else f"ORDER BY s.state {self._direction}, s.id {self._direction} LIMIT {limit}"
-        return f"unnest({self._states()}) AS w (state)", f"{_SELECT_KEYS} WHERE {' AND '.join(tests)} {order}"
+        row, direction = f"({lead}, s.state, s.id)", self._direction
+        bounds = f"{row} >= ({value}, w.state, {self._lower}) AND {row} < ({value}, w.state, {self._upper})"
+        order = f"ORDER BY {lead} {direction}, s.state {direction}, s.id {direction} LIMIT (SELECT {limit})"
+        each = f"{_SELECT_KEYS} WHERE {' AND '.join([bounds, *tests])} {'' if limit is None else order}"
+        return f"unnest({self._states()}) AS w (state)", each
 
     def _of_object(self, tests: list[str]) -> str:
-        """All of one, which are few (OFFSET 0, for the same reason)."""
+        """All of one, which are few (and put in order afterwards, for the same reason)."""
         within = [f"s.id >= {self._lower}", f"s.id < {self._upper}", f"s.state || '' = ANY({self._states()})"]
         return f"{_SELECT_KEYS} WHERE {' AND '.join([*tests, *within])} OFFSET 0"
 
