@@ -100,7 +100,7 @@ def test_list_shows_where_from_and_where_to_with_how_many_and_no_secret(run: Run
     listed = run("source", "list").stdout
     assert listed == run("source", "list", "acme").stdout
     assert secret not in listed
-    assert re.search(r"acme\.listed +s3://acme-photos/in/ +listed +7 +1 +0 +0 +0 +\d", listed)
+    assert re.search(r"acme\.listed +s3://acme-photos/in/ +listed +7 +1 +0 +0 +0 *\n", listed)
     assert re.search(r"acme\.copied +s3://acme-photos/ +s3://acme-copies/p/ +4 +0 +0", listed)
     assert "acme." not in run("source", "list", "other").stdout
 

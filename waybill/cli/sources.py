@@ -118,7 +118,7 @@ def list_sources(data_dir: Path, tenant: str | None) -> None:
         tenants = await Tenant.all().order_by("id") if tenant is None else [await tenant_named(tenant)]
         return [row for one in tenants for row in await _rows(one)]
 
-    headings = ("source", "from", "to", "at once", "queued", "running", "synced", "failed", "made", "rotated", "paused")
+    headings = ("source", "from", "to", "at once", "queued", "running", "synced", "failed", "paused")
     show(headings, run(data_dir, work))
 
 
@@ -184,7 +184,7 @@ async def _rows(tenant: Tenant) -> list[tuple[Any, ...]]:
         (
             *(f"{tenant.slug}.{row['name']}", *_places(row), row["concurrency"]),
             *(f"{counts[row['id']][state]:,}" for state in ("queued", "running", "synced", "failed")),
-            *(row["created_at"], row["rotated_at"], row["paused_at"]),
+            row["paused_at"],
         )
         for row in found
     ]
