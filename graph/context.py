@@ -274,28 +274,23 @@ class Context:
 
     @cached_property
     def pending(self) -> DataLoader[int, Row]:
-        return DataLoader(self._load_pending, cache=False)
+        return DataLoader(partial(self._load_of_tenant, files.pending), cache=False)
 
     @cached_property
-    def copies(self) -> DataLoader[int, Row | None]:
-        """By objects: of each the local copy."""
-        return DataLoader(self._load_copies, cache=False)
+    def copies(self) -> DataLoader[int, Row]:
+        """By objects."""
+        return DataLoader(partial(self._load_of_tenant, syncs.copies), cache=False)
 
     @cached_property
     def sync_standings(self) -> DataLoader[int, Row]:
         """By sync sources."""
-        return DataLoader(self._load_sync_standings, cache=False)
+        return DataLoader(partial(self._load_of_tenant, sources.standings), cache=False)
 
-    async def _load_copies(self, wanted: list[int]) -> Sequence[Row | None]:
-        rows = await syncs.copies(self.viewer.tenant_id, list(set(wanted)))
-        return [rows.get(key) for key in wanted]
-
-    async def _load_sync_standings(self, wanted: list[int]) -> Sequence[Row]:
-        rows = {row["id"]: row for row in await sources.standings(self.viewer.tenant_id, list(set(wanted)))}
-        return [rows[key] for key in wanted]
-
-    async def _load_pending(self, wanted: list[int]) -> Sequence[Row]:
-        rows = await files.pending(self.viewer.tenant_id, list(set(wanted)))
+    async def _load_of_tenant(
+        self, ask: Callable[[int, list[int]], Awaitable[Mapping[int, Row]]], wanted: list[int]
+    ) -> Sequence[Row]:
+        """Null for what has none."""
+        rows = await ask(self.viewer.tenant_id, list(set(wanted)))
         return [rows.get(key) for key in wanted]
 
     async def _load_objects(self, wanted: list[tuple[int, Parts]]) -> Sequence[Row]:

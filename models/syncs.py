@@ -44,7 +44,8 @@ async def page(which: Which, bounds: Bounds) -> Page:
     """Newest first, by when a copy was first asked for. Of each the row, and what names its source and batch."""
     query = _Query(which, bounds)
     source = query.source(bounds.limit + 1)
-    text = f"{_select(f'({source}) AS k JOIN syncs s ON s.id = k.id')} ORDER BY s.id {bounds.direction}"
+    found = _select(f"({source}) AS k JOIN syncs s ON s.id = k.id")
+    text = f"{found} WHERE s.tenant_id + 0 = {query.tenant} ORDER BY s.id {bounds.direction}"
     return bounds.page(await query.fetch(text))
 
 
@@ -91,6 +92,10 @@ class _Query:
         upper = min(one for one in (*uppers, ids.LARGEST) if one is not None)
         self._upper = self._sql.bind(upper, "bigint")  # below it
         self._lower = self._sql.bind(max(one for one in (*lowers, 0) if one is not None), "bigint")  # or it
+
+    @property
+    def tenant(self) -> str:
+        return self._sql.tenant
 
     async def fetch(self, text: str) -> list[Row]:
         return await database.fetch(self._sql.statement(text), *self._sql.arguments)

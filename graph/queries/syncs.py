@@ -43,11 +43,11 @@ class SyncQuery:
         viewer = info.context.viewer
         require(viewer, AccessLevel.VIEW)
         if source is None:
-            return SyncStats.of(await sources.standings(viewer.tenant_id))
+            return SyncStats.of((await sources.standings(viewer.tenant_id)).values())
         found = await sources.named(viewer.tenant_id, source)
         if found is None:
             raise _no_source(source)
-        return SyncStats.of(await sources.standings(viewer.tenant_id, [found["id"]]))
+        return SyncStats.of((await sources.standings(viewer.tenant_id, [found["id"]])).values())
 
     @strawberry.field(description="A sync source of your tenant by its name; NOT_FOUND when there is none.")
     async def sync_source(self, info: Info, name: str) -> SyncSource | None:

@@ -1,7 +1,6 @@
 """Local copies over GraphQL: asked for, listed for those who can read their objects, tried again."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -18,8 +17,6 @@ PAUSE = 'mutation { updateSyncSource(input: {name: "photos", paused: true}) { so
 LIST = """query($where: SyncWhere, $first: Int, $after: String, $last: Int, $before: String) {
   syncs(first: $first, after: $after, last: $last, before: $before, where: $where) { totalCount
     nodes { object { objectId } state } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
-COPIES = """{ objects { nodes { objectId localCopy { state fileName fileType source path size sha256 syncedAt
-  problem } } } }"""
 NODE = "query($id: ID!) { node(id: $id) { ... on Sync { fileName object { objectId } } } }"
 
 
@@ -326,50 +323,6 @@ async def test_page_takes_one_statement_and_what_is_selected_of_its_objects_anot
     assert (await count_statements(photos, few))[0] == 1
     more = "{ syncs { nodes { object { objectId data { key } batch { batchId } } } } }"
     assert (await count_statements(photos, more))[0] == 2
-
-
-async def copy_of(caller: Caller) -> Any:
-    [node] = (await caller.execute(COPIES))["objects"]["nodes"]
-    return node["localCopy"]
-
-
-async def test_objects_copy_is_the_newest_that_is_there_else_the_newest_of_all(photos: Caller) -> None:
-    await photos.create_batch("b", {"o": []})
-    assert await copy_of(photos) is None
-    await new_source(photos, "letters")
-    await requested(photos, file(name="old.jpg"))
-    await copied(photos)
-    old = await copy_of(photos)
-    assert (old["state"], old["fileName"], old["fileType"]) == ("SYNCED", "old.jpg", "image/jpeg")
-    assert (old["source"], old["path"], old["size"], len(old["sha256"])) == ("photos", "t/o", 5, 64)
-    assert datetime.fromisoformat(old["syncedAt"])
-    await requested(photos, file(name="new.jpg"), source="letters")
-    assert await copy_of(photos) == old
-    await failed(photos)
-    assert await copy_of(photos) == old
-    await requested(photos, file(name="newest.jpg"), source="letters")
-    await copied(photos)
-    assert (await copy_of(photos))["fileName"] == "newest.jpg"
-    assert await data_of(photos, "o") == [
-        "file_name=newest.jpg",
-        "file_type=image/jpeg",
-        "size=5",
-        f"sha256={(await copy_of(photos))['sha256']}",
-    ]
-
-
-async def test_failed_copy_says_why(photos: Caller) -> None:
-    await requested(photos)
-    await failed(photos)
-    copy = await copy_of(photos)
-    assert (copy["state"], copy["problem"], copy["path"]) == ("FAILED", "FILE_MISSING", None)
-
-
-async def test_copies_of_a_page_of_objects_take_one_statement(photos: Caller) -> None:
-    await requested(photos, *(file(str(number)) for number in range(10)))
-    count, data = await count_statements(photos, COPIES)
-    assert count == 2
-    assert len([node for node in data["objects"]["nodes"] if node["localCopy"]["state"] == "QUEUED"]) == 10
 
 
 async def test_of_many_refused_files_a_hundred_are_named(photos: Caller) -> None:

@@ -179,7 +179,7 @@ async def _maker(tenant: Tenant, name: str | None) -> User:
 
 async def _rows(tenant: Tenant) -> list[tuple[Any, ...]]:
     found = (await sources.page(tenant.id, Bounds(_MOST_SHOWN))).rows
-    counts = {row["id"]: row for row in await sources.standings(tenant.id)}
+    counts = await sources.standings(tenant.id)
     return [
         (
             *(f"{tenant.slug}.{row['name']}", *_places(row), row["concurrency"]),
