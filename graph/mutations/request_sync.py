@@ -52,13 +52,16 @@ class RequestSync:
     async def request_sync(self, info: Info, input: RequestSyncInput) -> RequestSyncPayload:  # noqa: A002
         context, viewer = info.context, info.context.viewer
         wanted = _notices(input.files, context)
-        absent = await _absent_batches(context, list(dict.fromkeys(one.oeid for one in wanted)))
+        there, absent = await _batches(context, list(dict.fromkeys(one.oeid for one in wanted)))
         source = await _source(viewer.tenant_id, input.source)
         async with database.transaction():
             answers = await notices.request_as(viewer.tenant_id, viewer.user_id, source["id"], absent, wanted)
             _require_all(wanted, answers)
             await jobs.add(jobs.SYNC)
             rows = await syncs.some(context.scope, [one.sync_id for one in answers if one.sync_id is not None])
+            others = [row for row in rows if there.get(row["batch_id"], row["batch_pk"]) != row["batch_pk"]]
+            if others or len(rows) < len(answers):
+                raise Conflict("A batch has just been deleted.")  # and made anew by this call, for whoever may do so
         of = {row["id"]: row for row in rows}
         return RequestSyncPayload(syncs=[Sync.of(of[one.sync_id]) for one in answers])
 
@@ -77,18 +80,21 @@ def _notices(given: Sequence[SyncFileInput], context: Context) -> list[Notice]:
     return made
 
 
-async def _absent_batches(context: Context, batch_ids: Sequence[str]) -> list[str]:
-    """Those that are to be made. Raises NotFound and Forbidden, as for the making of batches and of objects."""
+async def _batches(context: Context, batch_ids: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    """Those that are there, with their keys, and those that are to be made.
+
+    Raises NotFound and Forbidden, as for the making of batches and of objects.
+    """
     viewer = context.viewer
     found = (await reads.batches(context.scope, HasBatchId(tuple(batch_ids)), Bounds(len(batch_ids)))).rows
-    there = {row["batch_id"] for row in found}
+    there = {row["batch_id"]: row["id"] for row in found}
     absent = [one for one in batch_ids if one not in there]
     if absent and not viewer.own_access.includes(AccessLevel.VIEW):  # there may be one that he does not see
         raise NotFound("There is no batch with this batchId.", batchId=absent[0])
     await require_on(viewer, AccessLevel.EDIT, [Thing(row["id"]) for row in found])
     if absent:
         require(viewer, AccessLevel.EDIT)
-    return absent
+    return there, absent
 
 
 async def _source(tenant_id: int, name: str) -> Row:

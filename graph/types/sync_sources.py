@@ -1,16 +1,16 @@
 """SyncSource, and the places that files come from and go to."""
 
 from datetime import datetime
-from typing import Any
 
 import orjson
 import strawberry
 
+from access.policy import manages_sources, sees_everything
 from graph.context import Info
 from graph.types.node import Node, global_id
 from graph.types.people import User
 from graph.types.syncs import SyncStats
-from models import AccessLevel, locations
+from models import locations
 from models.locations import Location
 from models.pages import Row
 
@@ -77,13 +77,15 @@ class SyncSource(Node):
 
     @strawberry.field(description="Where its files come from; for those with ADMIN access, null for all others.")
     def origin(self, info: Info) -> SyncLocation | None:
-        return SyncLocation.of(locations.location(_json(self.row["origin"]))) if _is_admin(info) else None
+        if not manages_sources(info.context.viewer):
+            return None
+        return SyncLocation.of(locations.location(orjson.loads(self.row["origin"])))
 
     @strawberry.field(description="Where the copies go; for those with ADMIN access, null for all others.")
     def destination(self, info: Info) -> SyncDestination | None:
-        if not _is_admin(info):
+        if not manages_sources(info.context.viewer):
             return None
-        place = locations.destination(_json(self.row["destination"]))
+        place = locations.destination(orjson.loads(self.row["destination"]))
         if isinstance(place, Location):
             return SyncDestination(directory=None, bucket=SyncLocation.of(place))
         return SyncDestination(directory=place.directory, bucket=None)
@@ -93,27 +95,19 @@ class SyncSource(Node):
     )
     def rotated_at(self, info: Info) -> datetime | None:
         moment: datetime | None = self.row["rotated_at"]
-        return moment if _is_admin(info) else None
+        return moment if manages_sources(info.context.viewer) else None
 
     @strawberry.field(
         description="Until when the secret before is good, too; for those with ADMIN access, null for all others."
     )
     def former_secret_until(self, info: Info) -> datetime | None:
         moment: datetime | None = self.row["former_until"]
-        return moment if _is_admin(info) else None
+        return moment if manages_sources(info.context.viewer) else None
 
     @strawberry.field(
         description="How many copies of its files there are; null for those who do not see everything in the tenant."
     )
     async def stats(self, info: Info) -> SyncStats | None:
-        if not info.context.viewer.access.includes(AccessLevel.VIEW):
+        if not sees_everything(info.context.viewer):
             return None
         return SyncStats.of([await info.context.sync_standings.load(self.row["id"])])
-
-
-def _is_admin(info: Info) -> bool:
-    return info.context.viewer.access is AccessLevel.ADMIN
-
-
-def _json(text: Any) -> Any:
-    return orjson.loads(text)
