@@ -8,6 +8,7 @@ to him is led by the same list where enough of its newest rows are his, or where
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from models import database, ids
 from models.filters import Granted
@@ -140,13 +141,27 @@ class _Query:
             if self._which.batch_id is not None:
                 tests.append(f"s.batch_pk + 0 = {self._batch()}")
             return f"SELECT * FROM ({self._of_object(tests)}) AS l {self._end(limit)}"
-        if self._which.batch_id is not None:
-            states, each = self._of_each_state("s.batch_pk", self._batch(), [*self._source(), test], limit)
-        elif self._which.source_id is not None:
-            source_id = self._sql.bind(self._which.source_id, "bigint")
-            states, each = self._of_each_state("s.source_id", source_id, [test], limit)
-        else:
-            states, each = self._of_each_state("s.tenant_id", self._sql.tenant, [test], limit)
+        if self._which.batch_id is None and self._which.source_id is None:
+            return self._merged("s.tenant_id", self._sql.tenant, [test], limit)
+        if self._which.batch_id is None:
+            return self._merged("s.source_id", self._source_id(), [test], limit)
+        if self._which.source_id is None:
+            return self._merged("s.batch_pk", self._batch(), [test], limit)
+        by_source = [f"s.batch_pk + 0 = {self._batch()}", self._source_is_short, test]
+        by_batch = [*self._source(), f"NOT {self._source_is_short}", test]
+        return (
+            f"SELECT * FROM (({self._merged('s.source_id', self._source_id(), by_source, limit)})"
+            f" UNION ALL ({self._merged('s.batch_pk', self._batch(), by_batch, limit)})) AS u {self._end(limit)}"
+        )
+
+    @cached_property
+    def _source_is_short(self) -> str:
+        """A boolean expression: the list of the source is, which then leads past that of a large batch."""
+        newest = self._merged("s.source_id", self._source_id(), ["true"], _NEWEST)
+        return f"(SELECT it FROM {self._sql.choice(f'SELECT count(*) < {_NEWEST} AS it FROM ({newest}) AS n')})"
+
+    def _merged(self, lead: str, value: str, tests: list[str], limit: int | None) -> str:
+        states, each = self._of_each_state(lead, value, tests, limit)
         return f"SELECT l.* FROM {states} CROSS JOIN LATERAL ({each}) AS l {self._end(limit)}"
 
     def _by_grants(self, within: Granted, test: str, limit: int | None) -> str:
@@ -188,7 +203,10 @@ class _Query:
     def _source(self) -> Iterator[str]:
         """As an expression, which no index has: another part leads."""
         if self._which.source_id is not None:
-            yield f"s.source_id + 0 = {self._sql.bind(self._which.source_id, 'bigint')}"
+            yield f"s.source_id + 0 = {self._source_id()}"
+
+    def _source_id(self) -> str:
+        return self._sql.bind(self._which.source_id, "bigint")
 
     def _batch(self) -> str:
         wanted = self._sql.bind(self._which.batch_id, "text")

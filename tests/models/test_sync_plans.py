@@ -28,6 +28,7 @@ WHICH: dict[str, tuple[tuple[SyncState, ...] | None, str | None, str | None, str
     "rare source": (None, "rare", None, None, False),
     "batch": (None, None, "b1", None, False),
     "rare in batch": ((SyncState.FAILED,), None, "b1", None, False),
+    "rare source in batch": (None, "rare", "b5", None, False),
     "object": (None, None, None, "o77", False),
     "old": (None, None, None, None, True),
     "old of source": (None, "main", None, None, True),
