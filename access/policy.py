@@ -137,6 +137,16 @@ def check(viewer: Viewer, own: AccessLevel, level: AccessLevel) -> None:
     require_scope(viewer, _SCOPE.get(level, KeyScope.READ))
 
 
+def sees_everything(viewer: Viewer) -> bool:
+    """What is counted of the whole tenant is for those who see all that is counted."""
+    return viewer.access.includes(AccessLevel.VIEW)
+
+
+def manages_sources(viewer: Viewer) -> bool:
+    """Where a sync source's files come from and go to is the admins' business; everybody knows that there is one."""
+    return viewer.access is AccessLevel.ADMIN
+
+
 async def sees_people(viewer: Viewer) -> bool:
     """Whether all users of the tenant exist for the viewer: not for those who can neither see nor grant anything."""
     return viewer.access.includes(AccessLevel.VIEW) or await grants.has_any(

@@ -14,8 +14,9 @@ from strawberry.dataloader import DataLoader
 from access import credentials, policy
 from access.copy_urls import CopyUrls
 from access.policy import Caller, Viewer, as_viewer, readable
+from access.sources import Sources
 from graph.limits import too_complex
-from models import AccessLevel, Action, audit, batches, copies, database, files, grants, people, reads
+from models import AccessLevel, Action, audit, batches, copies, database, files, grants, people, reads, sources, syncs
 from models.audit import Entry
 from models.errors import BadInput, NotFound, StorageUnavailable
 from models.files import NewFile
@@ -117,6 +118,7 @@ class Context:
     caller: Caller
     limits: InputLimits
     s3: S3 | None
+    sync_sources: Sources
     copy_urls: CopyUrls
     rows: int = 0
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
@@ -278,19 +280,23 @@ class Context:
 
     @cached_property
     def pending(self) -> DataLoader[int, Row]:
-        return DataLoader(self._load_pending, cache=False)
+        return DataLoader(partial(self._load_of_tenant, files.pending), cache=False)
 
     @cached_property
-    def copies(self) -> DataLoader[int, Row | None]:
-        """By objects: of each the local copy."""
-        return DataLoader(self._load_copies, cache=False)
+    def copies(self) -> DataLoader[int, Row]:
+        """By objects."""
+        return DataLoader(partial(self._load_of_tenant, syncs.copies), cache=False)
 
-    async def _load_copies(self, wanted: list[int]) -> Sequence[Row | None]:
-        rows = await copies.of_objects(self.viewer.tenant_id, list(set(wanted)))
-        return [rows.get(key) for key in wanted]
+    @cached_property
+    def sync_standings(self) -> DataLoader[int, Row]:
+        """By sync sources."""
+        return DataLoader(partial(self._load_of_tenant, sources.standings), cache=False)
 
-    async def _load_pending(self, wanted: list[int]) -> Sequence[Row]:
-        rows = await files.pending(self.viewer.tenant_id, list(set(wanted)))
+    async def _load_of_tenant(
+        self, ask: Callable[[int, list[int]], Awaitable[Mapping[int, Row]]], wanted: list[int]
+    ) -> Sequence[Row]:
+        """Null for what has none."""
+        rows = await ask(self.viewer.tenant_id, list(set(wanted)))
         return [rows.get(key) for key in wanted]
 
     async def _load_objects(self, wanted: list[tuple[int, Parts]]) -> Sequence[Row]:

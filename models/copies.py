@@ -1,6 +1,5 @@
 """Local copies as they are read: where one is, and of what."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from models import database
@@ -27,19 +26,6 @@ async def find(scope: Scope, sync: int) -> Row | None:
     )
     rows = await database.fetch(sql.statement(text), *sql.arguments)
     return rows[0] if rows else None
-
-
-async def of_objects(tenant_id: int, objects: Sequence[int]) -> dict[int, Row]:
-    """The local copy of each of the objects (primary keys) that has one: the newest SYNCED, else the newest."""
-    rows = await database.fetch(
-        "SELECT DISTINCT ON (s.object_pk) s.id, s.object_pk, s.file_name, s.file_type, s.state, s.problem, s.path,"
-        " s.size_bytes, s.sha256, s.synced_at, c.name AS source FROM syncs s"
-        " JOIN sync_sources c ON c.tenant_id = s.tenant_id AND c.id = s.source_id"
-        " WHERE s.tenant_id = $1 AND s.object_pk = ANY($2::bigint[])"
-        " ORDER BY s.object_pk, s.state = 'SYNCED' DESC, s.id DESC",
-        *(tenant_id, list(objects)),
-    )
-    return {row["object_pk"]: row for row in rows}
 
 
 def read(row: Row, until: datetime | None = None, width: int | None = None) -> Entry:

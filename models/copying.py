@@ -144,16 +144,18 @@ async def fail(token: UUID, sync: int, problem: str, error: str) -> None:
     )
 
 
-async def retry(tenant_id: int, syncs: Sequence[int]) -> None:
-    """Those (primary keys) that FAILED are queued as if they were new; the others stay as they are."""
+async def retry(tenant_id: int, syncs: Sequence[int]) -> set[int]:
+    """Those (primary keys) that FAILED are queued as if they were new, and returned; the others stay as they are."""
     async with database.transaction():
-        await database.execute(
+        rows = await database.fetch(
             "UPDATE syncs SET state = 'QUEUED', queued_at = date_trunc('milliseconds', now()), due_at = now(),"
-            " attempts = 0, problem = NULL, error = NULL"
-            " WHERE tenant_id = $1 AND id = ANY($2::bigint[]) AND state = 'FAILED'",
+            " attempts = 0, problem = NULL, error = NULL WHERE tenant_id = $1 AND id = ANY(ARRAY("
+            "SELECT id FROM syncs WHERE tenant_id = $1 AND id = ANY($2::bigint[]) AND state = 'FAILED'"
+            " ORDER BY id FOR UPDATE)) RETURNING id",
             *(tenant_id, list(syncs)),
         )
         await jobs.add(jobs.SYNC)
+        return {row["id"] for row in rows}
 
 
 async def due_deletions(most: int) -> list[Row]:

@@ -36,6 +36,7 @@ from waybill.health import healthz, readyz
 from waybill.logs import RequestLog
 from waybill.refusals import HANDLERS, OnlyHosts
 from waybill.settings import Settings
+from waybill.syncing import sync_sources
 
 _S3_SECONDS = 10
 
@@ -71,6 +72,7 @@ def create_app(
         default_quotas=settings.default_quotas,
     )
 
+    sources = sync_sources(settings)
     s3: S3 | None = None
     authenticator = Authenticator()  # lets keys in; the lifespan's does all that the settings say
     rates = Rates(Memory(), rate_limits(settings))  # of this process alone
@@ -92,7 +94,7 @@ def create_app(
     def make_context(caller: Caller) -> Context:
         if (trace := current.get()) is not None:
             trace.turns = database.turns(caller.tenant_id)
-        return Context(caller, limits, s3, urls)
+        return Context(caller, limits, s3, sources, urls)
 
     copies = Copies(
         Path(settings.sync_root) if settings.sync_root else None,
