@@ -145,3 +145,36 @@ async def test_failed_file_is_tried_again_when_asked_for(source: Row) -> None:
     assert await stats(source) == (0, 0, 0, 1)
     assert await ask(source, notice()) == [Outcome.QUEUED]
     assert await stats(source) == (1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("", "empty"),
+        (".", '"."'),
+        ("..", '".."'),
+        ("../x", "U+002F"),
+        ("/etc/passwd", "U+002F"),
+        ("a\\b", "U+005C"),
+        ("a\0b", "U+0000"),
+        ("a\nb", "U+000A"),
+        ("a\x85b", "U+0085"),
+        ("a\ud800", "U+D800"),
+        ("x" * 256, "256 bytes"),
+        ("\u00e9" * 128, "256 bytes"),
+    ],
+)
+def test_what_can_be_no_name_is_said_of_each_field(name: str, says: str) -> None:
+    found = notices.problems(Notice(name, name, name, "a/b"))
+    assert list(found) == ["oeid", "ref_id", "file_name"]
+    assert all(says in problem for problem in found.values())
+
+
+@pytest.mark.parametrize("name", ["a", "...", ".bashrc", "CON", "a b ", "%2F", "\u20ac:*?", "x" * 255])
+def test_odd_names_are_names(name: str) -> None:
+    assert notices.problems(Notice(name, name, name, "text/plain; charset=utf-8")) == {}
+
+
+@pytest.mark.parametrize("file_type", ["", "image", "a/b/c", "a/b\n", "image/jpeg;", "a/" + "b" * 254])
+def test_type_must_be_a_media_type(file_type: str) -> None:
+    assert list(notices.problems(Notice("a", "b", "c", file_type))) == ["file_type"]
