@@ -109,7 +109,7 @@ SQL = [
         at CONSTANT timestamptz := date_trunc('milliseconds', now());
         before_first CONSTANT bigint :=
             ((extract(epoch FROM at - timestamptz '2024-01-01T00:00:00+00:00') * 1000)::bigint << 22)
-            | ((nextval('calls') & 255) << 14) - 1;
+            + ((nextval('calls') & 255) << 14) - 1;
     BEGIN
         INSERT INTO batches (id, tenant_id, batch_id, created_by_id)
         SELECT before_first + n.place, of_tenant, n.oeid, s.created_by_id
