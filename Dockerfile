@@ -19,6 +19,7 @@ COPY models models
 COPY storage storage
 COPY access access
 COPY graph graph
+COPY sync sync
 COPY worker worker
 COPY waybill waybill
 COPY --from=web /src/waybill/static waybill/static
