@@ -98,8 +98,13 @@ class Senders:
         """By one statement for all who want to know at the same time."""
         if (asked := self._asked.get(name)) is None:
             asked = self._asked[name] = asyncio.create_task(self._look_up(name))
-            asked.add_done_callback(lambda _: self._asked.pop(name))
+            asked.add_done_callback(lambda task: self._done(name, task))
         return await asyncio.shield(asked)
+
+    def _done(self, name: str, asked: asyncio.Task[Source | None]) -> None:
+        del self._asked[name]
+        if not asked.cancelled():
+            asked.exception()  # nobody may have waited for it to the end
 
     async def _look_up(self, name: str) -> Source | None:
         parts = _ADDRESS.fullmatch(name)
