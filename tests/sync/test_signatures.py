@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from access import signatures
+from access.boxes import Boxes
 from access.signatures import is_signed, sign
 from tests.statements import statements_of
 from tests.sync.conftest import NewSender, Sender, notice
@@ -69,9 +70,16 @@ async def test_signature_of_another_source_is_refused(sender: Sender, new_sender
 
 
 async def test_source_that_is_not_there_is_as_one_whose_signature_is_wrong(
-    sender: Sender, new_sender: NewSender
+    sender: Sender, new_sender: NewSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the byte, and to the statement: whether it was used before or not."""
+    """To the byte, the statement and the cryptography: whether it was used before or not."""
+    opened, original = [0], Boxes.open
+
+    def open_(boxes: Boxes, sealed: bytes, whose: str) -> bytes:
+        opened[0] += 1
+        return original(boxes, sealed, whose)
+
+    monkeypatch.setattr(Boxes, "open", open_)
     await sender.send()
     fresh = await new_sender()
     wrong = {**sender.signed(BODY), "Authorization": "0" * 64, "X-Request-Id": "the-same"}
@@ -82,6 +90,7 @@ async def test_source_that_is_not_there_is_as_one_whose_signature_is_wrong(
     ]
     seen = {(answer.status_code, answer.content, str(answer.headers), count) for answer, count in answers}
     assert len(seen) == 1
+    assert opened == [1 + len(asked)]  # one for what was sent, and for the lookup of each
     [(status, _, _, statements)] = seen
     assert (status, statements) == (401, 1)
 
