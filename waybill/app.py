@@ -18,6 +18,7 @@ from access.copy_urls import CopyUrls
 from access.credentials import Attempt, Authenticator
 from access.policy import Caller
 from access.rates import Payer, RateLimits, Rates, Reservation
+from access.senders import Senders
 from graph.context import S3, Context, InputLimits
 from graph.cost_levels import PageSizes
 from graph.endpoint import GraphQLEndpoint
@@ -30,6 +31,8 @@ from storage.client import Config, connected
 from storage.signing import Credentials
 from storage.urls import signing
 from sync.copies import Copies
+from sync.endpoint import NoticeEndpoint
+from sync.queue import Queue
 from waybill import door
 from waybill.graphiql import GraphiqlAssets, graphiql_page
 from waybill.health import healthz, readyz
@@ -130,11 +133,29 @@ def create_app(
         page=graphiql_page(graphiql_key),
     )
 
+    async def reserve_notice(source_id: int) -> None:
+        await rates.reserve_notice(source_id)
+
+    async def count_failed(address: str) -> None:
+        await rates.count_failed_login(address)
+
+    queue = Queue()
+    notices = NoticeEndpoint(
+        Senders(sync_sources(settings), settings.sync_default_source) if settings.encryption_key_bytes else None,
+        queue,
+        reserve=reserve_notice,
+        count_failed=count_failed,
+        limited_status=settings.sync_limited_status,
+        max_id_characters=settings.max_id_characters,
+        timeout_seconds=settings.request_timeout_seconds,
+    )
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         nonlocal s3, authenticator, rates
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(database.connected(database_config(settings), everywhere=True))
+            stack.push_async_callback(queue.close)
             authenticator = await stack.enter_async_context(door.opened(settings))
             if url := str(settings.redis_url):
                 from access import redis_buckets  # noqa: PLC0415 - takes 0.2 s, which those without Redis do without
@@ -173,6 +194,8 @@ def create_app(
         Mount("/graphiql/assets", GraphiqlAssets()),
         Route("/copies/{copy}", copies.file),
         Route("/copies/{copy}/thumbnail", copies.thumbnail),
+        # Both, for a redirect would lose a notice's body in many clients.
+        *(Route(path, notices) for path in ("/sync/", "/sync", "/sync/{source}/", "/sync/{source}")),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]
@@ -192,6 +215,7 @@ def rate_limits(settings: Settings) -> RateLimits:
         key_points=settings.rate_limit_key_points,
         tenant_points=settings.rate_limit_tenant_points,
         failed_logins=settings.rate_limit_failed_logins,
+        sync_notices=settings.rate_limit_sync_notices,
     )
 
 

@@ -60,7 +60,9 @@ class Settings:
     rate_limit_key_points: int = _setting(200_000, "points a minute that one key may spend")
     rate_limit_tenant_points: int = _setting(2_000_000, "points a minute that all keys of one tenant may spend")
     rate_limit_failed_logins: int = _setting(
-        20, "requests a minute from one address without a valid key, or for a tenant that the key does not open"
+        20,
+        "requests a minute from one address without a valid key or signature, or for a tenant that the key does not"
+        " open",
     )
     trusted_proxies: CommaSeparatedStrings = _setting(
         CommaSeparatedStrings(()),

@@ -1,13 +1,13 @@
 """Notices become rows and objects, once each, and what is under way can be taken by one worker at a time."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import orjson
 import pytest
 
-from models import Role, Tenant, User, copying, database, notices, sealing, sources
+from models import Role, Tenant, User, copying, database, ids, notices, sealing, sources
 from models.copying import Copied
 from models.notices import Notice, Outcome
 from models.pages import Row
@@ -80,6 +80,15 @@ async def test_sealed_batch_takes_nothing_new_but_what_failed_again(source: Row)
         Outcome.SEALED,
         Outcome.SEALED,
     ]
+
+
+async def test_keys_are_made_of_the_time_whatever_the_number_of_the_call(source: Row) -> None:
+    """Also where its last eight bits are 0."""
+    await database.fetch("SELECT setval('calls', nextval('calls') | 255)")
+    begun = datetime.now(UTC) - timedelta(milliseconds=1)
+    [answer] = await notices.request(source["tenant_id"], source["id"], [notice()])
+    assert answer.sync_id is not None
+    assert begun <= ids.created_at(answer.sync_id) <= datetime.now(UTC)
 
 
 async def mine(source: Row, token: Any, most: int = 100) -> list[Row]:
