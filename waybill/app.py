@@ -120,7 +120,7 @@ def create_app(
                 from access import redis_buckets  # noqa: PLC0415 - takes 0.2 s, which those without Redis do without
 
                 rates = Rates(await stack.enter_async_context(redis_buckets.connected(url)), rate_limits(settings))
-            app.state.storage = None
+            app.state.storage = app.state.copies = None
             if settings.s3_buckets:
                 storage = await stack.enter_async_context(connected(storage_config(settings, s3_credentials)))
                 s3 = S3(storage, await stack.enter_async_context(signing(storage, settings.s3_sse)))
@@ -130,7 +130,7 @@ def create_app(
                 if works:
                     from waybill.background import background  # noqa: PLC0415 - takes 0.5 s, which others do without
 
-                    await stack.enter_async_context(background(settings, storage))
+                    app.state.copies = await stack.enter_async_context(background(settings, storage, s3_credentials))
             yield
 
     middleware = [Middleware(RequestLog)]

@@ -95,6 +95,9 @@ class Settings:
         " for every process",
     )
     sync_root: str = _setting("", "directory of local copies; without it there are none in directories")
+    sync_reserve_bytes: int = _setting(
+        1024**3, "bytes that stay free on its disk: with less, the worker waits before it copies more"
+    )
     sync_profiles: CommaSeparatedStrings = _setting(
         CommaSeparatedStrings(()),
         "profiles of the AWS configuration that sync sources may use: `tenant:profile`, comma separated",
