@@ -83,10 +83,11 @@ class Place:
         finally:
             answer["Body"].close()
 
-    async def size(self, key: str) -> int:
+    async def known(self, key: str) -> Reading:
+        """What would be sent, and none of it."""
         with asking():
-            answer = await self.s3.head_object(Bucket=self.bucket, Key=key)
-        return answer["ContentLength"]
+            answer: Any = await self.s3.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+        return Reading(answer["ContentLength"], answer.get("ETag", "").strip('"'), _checksums(answer), None)
 
     async def put_empty(self, key: str, content_type: str) -> None:
         with asking():

@@ -83,9 +83,9 @@ class Copier:
                     await target.complete(target_key, whole.upload_id, whole.parts)
                 else:
                     await target.put_empty(target_key, sync["file_type"])
-                size = await target.size(target_key)
-            if size != whole.size:
-                raise Refusing(f"it has {size} bytes of {whole.size}")
+                there = await target.known(target_key)
+            if there.size != whole.size:
+                raise Refusing(f"it has {there.size} bytes of {whole.size}")
 
     async def delete_due(self) -> int:
         """How many copies had to go. What fails is due again, each time later."""

@@ -25,6 +25,7 @@ _SLOTS = 64
 _LOOK_SECONDS = 10.0
 _KEEP_SECONDS = 10.0  # a third of a lease
 _RESTING_SECONDS = 30.0  # after a source was found to be wrongly configured
+_PAUSE_SECONDS = 1.0  # after a failure, as of the database
 _DELETE_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _SWEEP_SECONDS = 3600.0
@@ -51,6 +52,7 @@ class Copies:
         self._slots: dict[int, _Slot] = {}
         self._resting: dict[int, float] = {}  # until when, by source
         self._woken = asyncio.Event()
+        self._ending = False
         self._checked_at = self._swept_at = -math.inf
         self._full_until = -math.inf
         self.problem = ""  # why nothing is copied to directories; none without a root
@@ -70,14 +72,20 @@ class Copies:
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """Meanwhile. What is under way at the end is finished within seconds, or put back for others."""
-        tasks = [asyncio.create_task(work) for work in (self._look_again(), self._keep(), self._delete_again())]
+        looking, *others = (
+            asyncio.create_task(work) for work in (self._look_again(), self._keep(), self._delete_again())
+        )
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            self._ending = True
+            self._woken.set()
+            # Not cancelled at once: what is just being taken would be nobody's until its lease is over.
+            await asyncio.wait([looking], timeout=_STOP_SECONDS)
             await self._stop(_STOP_SECONDS)
+            for task in (looking, *others):
+                task.cancel()
+            await asyncio.wait([looking, *others])
 
     async def drain(self) -> int:
         """Until nothing is left that is due now; how much there was."""
@@ -94,7 +102,7 @@ class Copies:
         return taken
 
     async def _look_again(self) -> None:
-        while True:
+        while not self._ending:
             self._woken.clear()
             try:
                 if time.monotonic() - self._checked_at >= _LOOK_SECONDS:
@@ -105,9 +113,10 @@ class Copies:
                 await self._take()
             except Exception as error:  # noqa: BLE001 - nothing may end the work
                 note(_log, "the copying of files", error)
-                await asyncio.sleep(1)  # whatever wakes it would do so again
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), _LOOK_SECONDS)
+                await asyncio.sleep(_PAUSE_SECONDS)  # whatever wakes it would do so again
+            if not self._ending:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), _LOOK_SECONDS)
 
     async def _delete_again(self) -> None:
         """What no job has told of, or told a worker that has not this root."""

@@ -52,6 +52,11 @@ class Root:
         found = os.statvfs(self.path)
         return found.f_bavail * found.f_frsize - self._reserve_bytes
 
+    def has_begun(self, sync_id: int) -> bool:
+        """Whether somebody has left some of the file, or of what it was then."""
+        with self._opened([_PARTIAL], make=True) as directory, os.scandir(directory) as entries:
+            return any(entry.name.startswith(f"{sync_id}.") for entry in entries)
+
     def partial(self, sync_id: int, etag: str) -> Partial:
         """What is there already of a file, or an empty one; nobody else writes to it."""
         with self._opened([_PARTIAL], make=True) as directory:

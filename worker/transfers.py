@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from prometheus_client import Counter
@@ -44,24 +44,23 @@ class Transfers:
     async def into_file(self, source: Place, key: str, root: Root, sync_id: int) -> AsyncIterator[Whole]:
         """Goes on with what somebody has left of it. What has not got its name at the end is left to the next one."""
         run = self.threads.run
-        async with source.reading(key) as reading:
+        async with AsyncExitStack() as stack:
             with at_destination():
-                if reading.size > await run(root.room):
-                    raise NoRoom
+                begun, room = await run(root.has_begun, sync_id), await run(root.room)
+            # Where something is there already it is asked first whether it is still the same.
+            reading = await (source.known(key) if begun else stack.enter_async_context(source.reading(key)))
+            if reading.size > room:
+                raise NoRoom
+            with at_destination():
                 partial = await run(root.partial, sync_id, reading.etag)
-            try:
-                digests = Digests(reading.checksums)
-                if not partial.kept:
-                    await self._fill(partial, reading, digests)
-            except BaseException:
-                await run(partial.close)
-                raise
-        try:
-            if digests.size < partial.kept:
-                await self._reread(partial, digests)
-                if partial.kept < reading.size:
-                    async with source.reading(key, partial.kept, reading.etag) as rest:
-                        await self._fill(partial, rest, digests)
+            stack.push_async_callback(run, partial.close)
+            digests = Digests(reading.checksums)
+            await self._reread(partial, digests)
+            if begun and digests.size < reading.size:
+                rest = source.reading(key, digests.size, reading.etag)
+                await self._fill(partial, await stack.enter_async_context(rest), digests)
+            elif not begun:
+                await self._fill(partial, reading, digests)
             try:
                 _prove(reading, digests)
             except Trouble:
@@ -70,8 +69,6 @@ class Transfers:
             with at_destination():
                 await run(partial.flush)
             yield Whole(reading.size, reading.etag, digests.sha256, partial)
-        finally:
-            await run(partial.close)
 
     async def _fill(self, partial: Partial, reading: Reading, digests: Digests) -> None:
         """One chunk is written while the next one comes. What has come is kept, whatever happens."""
@@ -91,10 +88,12 @@ class Transfers:
                 with at_destination():
                     await writing
         except BaseException:
-            with suppress(OSError):
-                if writing is not None:
-                    await writing
-                if partial.size - partial.kept >= _WORTH_KEEPING:
+            if writing is not None:
+                await asyncio.wait({writing})
+                if not writing.cancelled():
+                    writing.exception()  # which nobody asks for any more
+            if partial.size - partial.kept >= _WORTH_KEEPING:
+                with suppress(OSError):
                     await self.threads.run(partial.keep)
             raise
 
