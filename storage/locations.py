@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import aiohttp
@@ -186,13 +187,14 @@ class Locations:
         stack = AsyncExitStack()
         with asking():
             session = self._session(place, given)
+            region = place.region or session.get_config_variable("region") or self._region
             if place.role:
-                session = self._assuming(await _own_credentials(session), session, place.role, tenant_slug)
+                session = await self._assuming(session, region, place.role, tenant_slug)
             client = await stack.enter_async_context(
                 session.create_client(
                     "s3",
                     endpoint_url=place.endpoint or None,
-                    region_name=place.region or session.get_config_variable("region") or self._region,
+                    region_name=region,
                     aws_access_key_id=given and given.access_key,
                     aws_secret_access_key=given and given.secret_key,
                     aws_session_token=given and given.token,
@@ -210,25 +212,22 @@ class Locations:
         session.register_component("data_loader", self._loader)
         return session
 
-    def _assuming(self, own: Any, session: Any, role: str, tenant_slug: str) -> Any:
+    async def _assuming(self, own: Any, region: str, role: str, tenant_slug: str) -> Any:
         """A session in the name of the role, whose owner lets us in for this tenant alone."""
+        credentials = await own.get_credentials()
+        if credentials is None:
+            raise NoCredentialsError
         fetcher = AioAssumeRoleCredentialFetcher(
-            client_creator=session.create_client,
-            source_credentials=own,
+            client_creator=partial(own.create_client, region_name=region),
+            source_credentials=credentials,
             role_arn=role,
             extra_args={"ExternalId": tenant_slug, "RoleSessionName": f"waybill-{tenant_slug}"[:64]},
         )
-        assuming = AioSession()
-        assuming.register_component("data_loader", self._loader)
-        assuming._credentials = AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")  # noqa: SLF001 - there is no public way
-        return assuming
-
-
-async def _own_credentials(session: Any) -> Any:
-    found = await session.get_credentials()
-    if found is None:
-        raise NoCredentialsError
-    return found
+        session = AioSession()
+        session.register_component("data_loader", self._loader)
+        # There is no public way.
+        session._credentials = AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")  # noqa: SLF001
+        return session
 
 
 def _want_checksums(params: dict[str, Any], **_: object) -> None:

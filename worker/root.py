@@ -76,18 +76,17 @@ class Root:
         components = path.split("/")
         if not all(components) or {".", ".."} & set(components) or len(components) <= _OF_A_SOURCE:
             raise ValueError(f"{path!r} is not the path of a copy")
-        with contextlib.suppress(FileNotFoundError):
-            with self._opened(components[:-1]) as directory:
-                os.unlink(components[-1], dir_fd=directory)
-                os.fsync(directory)
-            for depth in range(len(components) - 2, _OF_A_SOURCE - 1, -1):
-                with self._opened(components[:depth]) as directory:
-                    try:
-                        os.rmdir(components[depth], dir_fd=directory)
-                    except OSError as error:
-                        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                            return
-                        raise
+        with contextlib.suppress(FileNotFoundError), self._opened(components[:-1]) as directory:
+            os.unlink(components[-1], dir_fd=directory)
+            os.fsync(directory)
+        for depth in range(len(components) - 2, _OF_A_SOURCE - 1, -1):
+            with contextlib.suppress(FileNotFoundError), self._opened(components[:depth]) as directory:
+                try:
+                    os.rmdir(components[depth], dir_fd=directory)
+                except OSError as error:
+                    if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                        return
+                    raise
 
     def sweep(self) -> int:
         """Remove what nobody has written to for a day: its row is gone, or done, or begins anew. How much there was."""
