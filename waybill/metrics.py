@@ -1,12 +1,16 @@
 """Prometheus metrics on a port of their own, so that whoever reaches the public one does not see them."""
 
 import errno
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from socketserver import ThreadingMixIn
+from threading import Thread
 from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import orjson
-from prometheus_client import disable_created_metrics, make_wsgi_app, start_http_server
+from prometheus_client import disable_created_metrics, make_wsgi_app
 
 from waybill.health import lacking
 from waybill.settings import Settings
@@ -31,8 +35,9 @@ def served(settings: Settings, lacks: Callable[[], Sequence[str]] | None = None)
         yield
         return
     disable_created_metrics()  # type: ignore[no-untyped-call]  # when each was made: it would double them all
+    shown = make_wsgi_app()
     try:
-        server, thread = start_http_server(port, host)
+        server = make_server(host, port, _with_readiness(shown, lacks) if lacks else shown, _server_for(host), _Silent)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise MetricsError(
@@ -40,14 +45,28 @@ def served(settings: Settings, lacks: Callable[[], Sequence[str]] | None = None)
                 " WAYBILL_METRICS_PORT of its own, or 0 for none"
             ) from None
         raise MetricsError(f"cannot serve metrics on {host}, port {port}: {error.strerror}") from error
-    if lacks is not None:
-        server.set_app(_with_readiness(make_wsgi_app(), lacks))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     try:
         yield
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Being asked every few seconds is nothing to tell of."""
+
+
+def _server_for(host: str) -> type[_Server]:
+    family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
+    return type("_Server", (_Server,), {"address_family": family})
 
 
 def _with_readiness(shown: "WSGIApplication", lacks: Callable[[], Sequence[str]]) -> "WSGIApplication":

@@ -75,7 +75,7 @@ async def _work(settings: Settings, credentials: Credentials | None, readiness: 
     ):  # then there is nothing to do, which it need not complain of
         await database.migrate(str(settings.database_url))
     async with (
-        database.connected(database_config(settings)),
+        database.connected(database_config(settings), everywhere=True),  # for what another thread asks
         connected(storage_config(settings, credentials)) as storage,
     ):
         if drain:
