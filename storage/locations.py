@@ -28,6 +28,7 @@ from botocore.exceptions import (
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
+    ProfileNotFound,
 )
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 from botocore.parsers import ResponseParserError
@@ -125,19 +126,18 @@ class Locations:
         self._region = region
         self._named = named
         self._clients: dict[tuple[str, ...], _Client] = {}
-        self._making = asyncio.Lock()
+        self._making: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._loader: Any = None  # of the SDK's descriptions of services, which take 0.1 s to read
 
     @asynccontextmanager
     async def client(self, place: Location, tenant_slug: str) -> AsyncIterator["S3Client"]:
         """Raises what is wrong with asking there, inside too, where ``asking`` has named it."""
         key = (place.endpoint, place.region, place.profile, place.role, tenant_slug if place.role else "")
-        async with self._making:
-            one = self._clients.get(key)
-            if one is None:
-                await self._close_idle(_MOST_CLIENTS - 1)
-                one = self._clients[key] = await self._made(place, tenant_slug)
-            one.users += 1
+        while (one := self._clients.get(key)) is None:
+            if key not in self._making:
+                self._making[key] = asyncio.create_task(self._new(key, place, tenant_slug))
+            await asyncio.shield(self._making[key])
+        one.users += 1
         try:
             yield one.s3
         except Misconfigured:
@@ -152,22 +152,28 @@ class Locations:
             if not one.wanted and not one.users:
                 await one.stack.aclose()
 
-    async def close_idle(self) -> None:
-        """Those that nobody has used for a while."""
-        async with self._making:
-            await self._close_idle(_MOST_CLIENTS)
+    async def close_idle(self, most: int = _MOST_CLIENTS) -> None:
+        """Those that nobody has used for a while, and of more than so many those that were used longest ago."""
+        for key, one in sorted(self._clients.items(), key=lambda item: item[1].used_at):
+            is_old = len(self._clients) > most or time.monotonic() - one.used_at > _IDLE_SECONDS
+            if is_old and not one.users and self._clients.get(key) is one:
+                del self._clients[key]
+                await one.stack.aclose()
 
     async def close(self) -> None:
+        if self._making:
+            await asyncio.wait(list(self._making.values()))
         for one in self._clients.values():
             await one.stack.aclose()
         self._clients.clear()
 
-    async def _close_idle(self, most: int) -> None:
-        idle = sorted((one.used_at, key) for key, one in self._clients.items() if not one.users)
-        over = len(self._clients) - most
-        for number, (used_at, key) in enumerate(idle):
-            if number < over or time.monotonic() - used_at > _IDLE_SECONDS:
-                await self._clients.pop(key).stack.aclose()
+    async def _new(self, key: tuple[str, ...], place: Location, tenant_slug: str) -> None:
+        """By one task for all who want it: credentials may take a while, for which nobody else waits."""
+        try:
+            await self.close_idle(_MOST_CLIENTS - 1)
+            self._clients[key] = await self._made(place, tenant_slug)
+        finally:
+            del self._making[key]
 
     async def _made(self, place: Location, tenant_slug: str) -> _Client:
         given = self._named.get(place.profile)
@@ -245,8 +251,10 @@ def asking() -> Iterator[None]:
         raise Away(type(error).__name__) from error
     except CredentialRetrievalError as error:
         raise Misconfigured(type(error).__name__) from error
-    except BotoCoreError as error:  # no such profile, no credentials, a file that cannot be read
+    except (NoCredentialsError, ProfileNotFound) as error:
         raise Misconfigured(str(error)) from error
+    except BotoCoreError as error:  # a file that cannot be read, whose path is nobody's business
+        raise Misconfigured(type(error).__name__) from error
     except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is one
         raise Away(type(error).__name__) from error
 

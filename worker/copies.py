@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 from uuid import uuid4
 
+import orjson
 from prometheus_client import Counter, Gauge
 
 from models import copying, faults, jobs
@@ -22,6 +23,7 @@ from worker.root import Unusable
 from worker.work import Kind
 
 _SLOTS = 64
+_MANY = 8  # of which another worker may want some
 _LOOK_SECONDS = 10.0
 _KEEP_SECONDS = 10.0  # a third of a lease
 _RESTING_SECONDS = 30.0  # after a source was found to be wrongly configured
@@ -171,9 +173,9 @@ class Copies:
         )
         for row in rows:
             task = asyncio.create_task(self._copy(row))
-            self._slots[row["id"]] = _Slot(row, task, '"directory"' in row["destination"])
+            self._slots[row["id"]] = _Slot(row, task, "directory" in orjson.loads(row["destination"]))
         _running.set(len(self._slots))
-        if len(rows) == free:
+        if len(rows) >= _MANY:
             await jobs.add(jobs.SYNC)  # for a worker that has slots left
         return len(rows)
 
