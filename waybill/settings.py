@@ -27,7 +27,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _PORTS = ("port", "metrics_port")
-_MAY_BE_ZERO = (*_PORTS, "reap_hours")
+_MAY_BE_ZERO = (*_PORTS, "reap_hours", "sync_reserve_bytes")
 _MOST = dict.fromkeys(_PORTS, 65_535) | {
     "max_objects_per_call": MAX_ROWS_PER_CALL,
     # A row of an index has at most 2,704 bytes, and a character up to 4.

@@ -1,5 +1,6 @@
 """Copies by real worker processes: one is killed, one has no room."""
 
+import asyncio
 import os
 import re
 import signal
@@ -28,21 +29,29 @@ Start = Callable[..., AbstractContextManager[BaseProcess]]
 
 
 @pytest.fixture
-def start(copies_url: str, with_files: dict[str, str], seaweed: seaweedfs.Server, tmp_path: Path) -> Start:
-    """A `waybill worker` for what the mirror is given."""
+def environment(
+    copies_url: str, with_files: dict[str, str], seaweed: seaweedfs.Server, tmp_path: Path
+) -> Callable[[Mirror], dict[str, str]]:
+    """Of a worker for what the mirror is given."""
     config, keys = tmp_path / "aws", seaweed.credentials
     config.write_text(f"[profile p]\naws_access_key_id={keys.access_key}\naws_secret_access_key={keys.secret_key}\n")
 
-    def begin(mirror: Mirror, **environment: str) -> AbstractContextManager[BaseProcess]:
-        environment |= {
+    def variables(mirror: Mirror) -> dict[str, str]:
+        return with_files | {
             "WAYBILL_DATABASE_URL": copies_url,
             "WAYBILL_SYNC_ROOT": str(mirror.root),
             "WAYBILL_SYNC_PROFILES": f"{mirror.tenant_slug}:p",
             "WAYBILL_SYNC_ENDPOINTS": mirror.endpoint,
             "AWS_CONFIG_FILE": str(config),
         }
-        log = tmp_path / "log"
-        return processes.running("worker", error=log, prepare=PREPARE, **(with_files | environment))
+
+    return variables
+
+
+@pytest.fixture
+def start(environment: Callable[[Mirror], dict[str, str]]) -> Start:
+    def begin(mirror: Mirror, **more: str) -> AbstractContextManager[BaseProcess]:
+        return processes.running("worker", prepare=PREPARE, **(environment(mirror) | more))
 
     return begin
 
@@ -89,6 +98,22 @@ async def test_what_a_killed_worker_had_is_taken_up_by_another_where_it_was(
     keys = [pair["key"] for pair in orjson.loads(row["data"])]
     assert sorted(keys) == ["file_name", "file_type", "sha256", "size"]
     assert len(await database.fetch("SELECT FROM objects WHERE tenant_id = $1", mirror.source["tenant_id"])) == 1
+
+
+async def test_drain_copies_what_is_due(
+    alone: None,  # noqa: ARG001
+    storage: Storage,
+    seaweed: seaweedfs.Server,
+    environment: Callable[[Mirror], dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    mirror = await new_mirror(storage, seaweed, tmp_path / "root", profile="p")
+    for ref_id in ("r", "s"):
+        await mirror.put(b"hello", ref_id)
+    await mirror.ask("r", "s", "missing")
+    ended = await asyncio.to_thread(processes.finished, "worker", "--drain", **environment(mirror))
+    assert ended.exit_code == 0, ended.stderr
+    assert await mirror.states() == {"r": "SYNCED", "s": "SYNCED", "missing": "QUEUED"}
 
 
 async def test_worker_without_room_says_so(mirror: Mirror, start: Start) -> None:
