@@ -36,6 +36,7 @@ EXEMPT = {
     "models.copying.again": ("syncs", "by a primary key that the worker's queue gave"),
     "models.copying.put_back": ("syncs", "by primary keys that the worker's queue gave"),
     "models.copying.fail": ("syncs", "by a primary key that the worker's queue gave"),
+    "models.copying.oldest_age": ("sync_sources syncs", "how long the worker's queue is, of all tenants"),
     "models.copying.due_deletions": ("copy_deletions sync_sources tenants", "the worker's queue, of all tenants"),
     "models.copying.deleting": ("copy_deletions syncs", "by keys that the worker's queue gave"),
     "models.copying.delete_later": ("copy_deletions", "by a primary key that the worker's queue gave"),

@@ -136,15 +136,12 @@ def create_app(
     async def reserve_notice(source_id: int) -> None:
         await rates.reserve_notice(source_id)
 
-    async def count_failed(address: str) -> None:
-        await rates.count_failed_login(address)
-
     queue = Queue()
     notices = NoticeEndpoint(
         Senders(sync_sources(settings), settings.sync_default_source) if settings.encryption_key_bytes else None,
         queue,
         reserve=reserve_notice,
-        count_failed=count_failed,
+        count_failed=count_failed_login,
         limited_status=settings.sync_limited_status,
         max_id_characters=settings.max_id_characters,
         timeout_seconds=settings.request_timeout_seconds,
@@ -162,7 +159,7 @@ def create_app(
 
                 rates = Rates(await stack.enter_async_context(redis_buckets.connected(url)), rate_limits(settings))
             await stack.enter_async_context(copies.running())
-            app.state.storage = None
+            app.state.storage = app.state.copies = None
             if settings.s3_buckets:
                 storage = await stack.enter_async_context(connected(storage_config(settings, s3_credentials)))
                 s3 = S3(storage, await stack.enter_async_context(signing(storage, settings.s3_sse)))
@@ -172,7 +169,7 @@ def create_app(
                 if works:
                     from waybill.background import background  # noqa: PLC0415 - takes 0.5 s, which others do without
 
-                    await stack.enter_async_context(background(settings, storage))
+                    app.state.copies = await stack.enter_async_context(background(settings, storage, s3_credentials))
             yield
 
     middleware = [Middleware(RequestLog)]
