@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from starlette.datastructures import Secret
 
 from access.boxes import Boxes
 from access.copy_urls import PURPOSE, CopyUrls, Shown
@@ -18,11 +19,14 @@ from access.rates import Payer, Rates
 from models import KeyScope, Role, audit, database
 from models.errors import RateLimited
 from models.pages import Bounds, Row
+from tests.access.conftest import beside
 from tests.access.test_grants import grant
 from tests.access.test_matrix import operator_key
 from tests.conftest import NewCaller, without_cost
 from tests.statements import statements_of
 from tests.sync.copied import KEYS, Copies, code, copies, root, with_root
+from waybill import seaweedfs
+from waybill.settings import Settings
 
 __all__ = ["copies", "root", "with_root"]  # fixtures
 
@@ -233,13 +237,16 @@ async def test_no_link_leads_out_of_the_root(copies: Copies) -> None:
         assert code(await copies.get(key)) == (404, "COPY_MISSING")
 
 
-async def test_service_without_a_root_says_so(copies: Copies, new_caller: NewCaller) -> None:
+async def test_service_without_a_root_says_so(copies: Copies, settings: Settings, seaweed: seaweedfs.Server) -> None:
     key = await copies.add("o", CONTENT)
-    elsewhere = dataclasses.replace(copies.caller, http=(await new_caller()).http)
-    answer = await elsewhere.http.get(f"/copies/{key}", headers=elsewhere.headers)
-    assert code(answer) == (404, "COPY_MISSING")
-    [error] = (await elsewhere.post('{ object(objectId: "o") { localCopy { access { url } } } }')).json()["errors"]
-    assert error["extensions"]["code"] == "STORAGE_UNAVAILABLE"
+    without = dataclasses.replace(settings, sync_root="", encryption_keys=Secret(""))
+    async with beside(without, seaweed) as http:
+        elsewhere = dataclasses.replace(copies.caller, http=http)
+        answer = await http.get(f"/copies/{key}", headers=elsewhere.headers)
+        assert code(answer) == (404, "COPY_MISSING")
+        answer = await elsewhere.post('{ object(objectId: "o") { localCopy { access { url } } } }')
+        [error] = answer.json()["errors"]
+        assert error["extensions"]["code"] == "STORAGE_UNAVAILABLE"
 
 
 async def test_copy_in_a_bucket_is_not_read_here(copies: Copies) -> None:

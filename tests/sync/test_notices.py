@@ -77,6 +77,10 @@ async def test_conflict_says_what_is_in_the_way(sender: Sender) -> None:
     assert await sender.refused(given) == (409, "The file is queued or synced already.")
     assert await sender.refused(given | {"oeid": "other"}) == (409, "The object is in another batch.")
     [batch] = await database.fetch("SELECT id FROM batches WHERE tenant_id = $1", sender.tenant.id)
+    # No batch is sealed while files are to be copied.
+    await database.execute(
+        "UPDATE syncs SET state = 'FAILED', problem = 'NOT_FOUND' WHERE tenant_id = $1", sender.tenant.id
+    )
     await sealing.seal(sender.tenant.id, sender.row["created_by_id"], batch["id"])
     assert await sender.refused(notice()) == (409, "The batch is sealed: nothing is added to it.")
 
