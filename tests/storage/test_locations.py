@@ -3,14 +3,16 @@
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 from moto.sts.models import sts_backends
 
 from models.locations import Location
 from storage import locations
-from storage.locations import Away, Denied, Locations, Misconfigured, NotThere
+from storage.locations import Away, Changed, Denied, Locations, Misconfigured, NotThere, Trouble
 from storage.places import opened
 from storage.signing import Credentials
 from tests.conftest import BUCKETS, free_port
@@ -122,3 +124,26 @@ async def test_client_that_is_wrong_is_made_anew_from_what_was_mended(
                 used.append(s3)
                 raise Misconfigured
     assert used[0] is not used[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "trouble"),
+    [
+        (503, "SlowDown", Away),
+        (500, "InternalError", Away),
+        (429, "TooManyRequests", Away),
+        (400, "RequestTimeout", Away),
+        (404, "NoSuchKey", NotThere),
+        (404, "NoSuchBucket", Misconfigured),
+        (403, "AccessDenied", Denied),
+        (403, "InvalidObjectState", Denied),
+        (403, "ExpiredToken", Misconfigured),
+        (301, "PermanentRedirect", Misconfigured),
+        (412, "PreconditionFailed", Changed),
+        (416, "InvalidRange", Changed),
+    ],
+)
+def test_codes_of_s3_are_told_apart(status: int, code: str, trouble: type[Trouble]) -> None:
+    response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    with pytest.raises(trouble), locations.asking():
+        raise ClientError(response, "GetObject")

@@ -6,12 +6,13 @@ import logging
 import os
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pytest
 
 from access.locations import Allowed
-from models import database, jobs
+from models import copying, database, jobs
 from models.locations import Location
 from storage.client import Storage
 from tests.conftest import BUCKETS, free_port
@@ -259,3 +260,21 @@ async def test_listing_goes_through_all_pages(mirror: Mirror, copies: Copies, mo
         pages = [page async for page in place.listing(prefix)]
     assert [len(page) for page in pages] == [2, 2, 1]
     assert [one.size for page in pages for one in page] == [0, 1, 2, 3, 4]
+
+
+async def test_taking_a_few_files_of_many_reads_few_blocks(mirror: Mirror) -> None:
+    await mirror.ask(*(f"r{number}" for number in range(6_000)))
+    await database.fetch("ANALYZE syncs")
+    async with database.transaction():
+        before = await blocks_read()
+        assert len(await copying.take(uuid4(), 2)) == 1  # of one source no more than is left to others
+        await copying.oldest_age()
+        assert await blocks_read() - before < 80
+
+
+async def blocks_read() -> int:
+    """By this connection, of the table and its indexes."""
+    [row] = await database.fetch(
+        "SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::bigint AS blocks FROM pg_class WHERE relname ~ '^syncs'"
+    )
+    return int(row["blocks"])
