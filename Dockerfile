@@ -19,6 +19,7 @@ COPY models models
 COPY storage storage
 COPY access access
 COPY graph graph
+COPY sync sync
 COPY worker worker
 COPY waybill waybill
 COPY --from=web /src/waybill/static waybill/static
@@ -27,6 +28,8 @@ RUN uv build --wheel --no-cache --require-hashes --build-constraints requirement
 
 FROM python:3.13-slim-bookworm
 RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin waybill
+# A volume that is mounted here is its owner's, too.
+RUN install --directory --owner=waybill --group=waybill --mode=700 /var/lib/waybill /var/lib/waybill/copies
 COPY --from=build /opt/waybill /opt/waybill
 # A published port reaches a container only from outside its loopback.
 ENV PATH=/opt/waybill/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 WAYBILL_HOST=0.0.0.0 WAYBILL_PORT=8000

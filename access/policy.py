@@ -100,6 +100,11 @@ def readable(viewer: Viewer) -> Scope:
     return Scope(viewer.tenant_id, Everything() if everything else Granted(viewer.user_id))
 
 
+def signed_for(tenant_id: int) -> Scope:
+    """What exists for a URL that was signed for somebody of the tenant: it says itself what it is of."""
+    return Scope(tenant_id)
+
+
 async def levels(viewer: Viewer, things: Sequence[Thing]) -> list[AccessLevel]:
     """How far the viewer may go with each, and the credential allows."""
     return [level.at_most(viewer.most) for level in await own_levels(viewer, things)]
@@ -130,6 +135,16 @@ def check(viewer: Viewer, own: AccessLevel, level: AccessLevel) -> None:
     if not own.includes(level):
         raise Forbidden(f"This needs {level} access; yours is {own}.", required=level.value)
     require_scope(viewer, _SCOPE.get(level, KeyScope.READ))
+
+
+def sees_everything(viewer: Viewer) -> bool:
+    """What is counted of the whole tenant is for those who see all that is counted."""
+    return viewer.access.includes(AccessLevel.VIEW)
+
+
+def manages_sources(viewer: Viewer) -> bool:
+    """Where a sync source's files come from and go to is the admins' business; everybody knows that there is one."""
+    return viewer.access is AccessLevel.ADMIN
 
 
 async def sees_people(viewer: Viewer) -> bool:

@@ -1,19 +1,20 @@
-"""How much a key, a tenant and an address may ask for: the one place that decides."""
+"""How much a key, a tenant, a sync source and an address may ask for: the one place that decides."""
 
 import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from prometheus_client import Counter
 
 from access.buckets import Bucket, Buckets
-from access.policy import Caller
 from models.errors import RateLimited, TooComplex, WaybillError
 
 _IPV6_NETWORK = 64  # bits: the least that anybody gets, all of whose addresses are his
 
-_failed_logins = Counter("waybill_failed_logins_total", "requests without a valid key, or for another's tenant")
+_failed_logins = Counter(
+    "waybill_failed_logins_total", "requests without a valid key or signature, or for another's tenant"
+)
 _rate_limited = Counter("waybill_rate_limited_total", "requests that were refused, by what had too little", ["bucket"])
 
 
@@ -24,6 +25,17 @@ class RateLimits:
     key_points: int = 200_000
     tenant_points: int = 2_000_000  # so that no single key can spend what all have
     failed_logins: int = 20  # of one address
+    sync_notices: int = 100_000  # of one source
+
+
+class Payer(Protocol):
+    """Who spends points: a caller, or whoever has a signed URL."""
+
+    @property
+    def key_id(self) -> str: ...
+
+    @property
+    def tenant_id(self) -> int: ...
 
 
 class Reservation(NamedTuple):
@@ -40,7 +52,7 @@ class Rates:
         self._buckets = buckets
         self._limits = limits
 
-    async def reserve(self, caller: Caller, points: int, spent: int = 0) -> Reservation:
+    async def reserve(self, caller: Payer, points: int, spent: int = 0) -> Reservation:
         """Spend so many points of the key and its tenant, less those that the request has ``spent``, or none."""
         limits = self._limits
         # A token counts as a key of its user, and an operator's key is one, whomever he acts as. Who makes many keys
@@ -66,6 +78,15 @@ class Rates:
             )
         return Reservation(points, remaining, datetime.now(UTC) + timedelta(seconds=full_in), refusal)
 
+    async def reserve_notice(self, source_id: int) -> None:
+        """Raises RateLimited after too many of them from this sync source."""
+        bucket = Bucket(f"source/{source_id}", self._limits.sync_notices)
+        fits, [level] = await self._buckets.take([bucket], 1)
+        if not fits:
+            _rate_limited.labels("source").inc()
+            seconds = level.fits_in(bucket.points, 1)
+            raise RateLimited(f"Too many notices: send it again in {_shown(seconds)}.", retryAfter=seconds)
+
     async def count_failed_login(self, address: str) -> None:
         """Raises RateLimited after too many of them from this address, which does not concern its good credentials."""
         _failed_logins.inc()
@@ -74,7 +95,9 @@ class Rates:
         if not fits:
             _rate_limited.labels("address").inc()
             seconds = level.fits_in(bucket.points, 1)
-            message = f"Too many requests without a valid key from this address: try again in {_shown(seconds)}."
+            message = (
+                f"Too many requests without a valid key or signature from this address: try again in {_shown(seconds)}."
+            )
             raise RateLimited(message, retryAfter=seconds)
 
 

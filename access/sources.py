@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from access.boxes import Boxes
 from access.locations import Allowed, check
-from models import audit, database, sources
+from models import audit, database, jobs, sources
 from models.audit import Action, Actor, Entry
 from models.errors import BadInput, NotFound
 from models.locations import Destination, Location, stored
@@ -72,7 +72,7 @@ class Sources:
     async def change(
         self, actor: Actor, name: str, *, paused: bool | None = None, concurrency: int | None = None
     ) -> Row:
-        """What is None stays. Raises BadInput, NotFound."""
+        """What is None stays; there may be more to copy at once then. Raises BadInput, NotFound."""
         if concurrency is not None:
             _check_concurrency(concurrency)
         assert actor.tenant_id is not None  # noqa: S101 - for the type checker
@@ -82,6 +82,7 @@ class Sources:
             changed = {"source": name, "paused": str(paused).lower(), "concurrency": str(concurrency or "")}
             details = {key: value for key, value in changed.items() if value not in ("none", "")}
             await audit.record(actor, Entry(Action.SOURCE_CHANGED, details=details))
+            await jobs.add(jobs.SYNC)
             return await _found(actor.tenant_id, name)
 
     def secrets_of(self, source: Row) -> list[bytes]:

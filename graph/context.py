@@ -12,9 +12,11 @@ import strawberry
 from strawberry.dataloader import DataLoader
 
 from access import credentials, policy
+from access.copy_urls import CopyUrls
 from access.policy import Caller, Viewer, as_viewer, readable
+from access.sources import Sources
 from graph.limits import too_complex
-from models import AccessLevel, Action, audit, batches, database, files, grants, people, reads
+from models import AccessLevel, Action, audit, batches, copies, database, files, grants, people, reads, sources, syncs
 from models.audit import Entry
 from models.errors import BadInput, NotFound, StorageUnavailable
 from models.files import NewFile
@@ -116,6 +118,8 @@ class Context:
     caller: Caller
     limits: InputLimits
     s3: S3 | None
+    sync_sources: Sources
+    copy_urls: CopyUrls
     rows: int = 0
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
     selected: dict[tuple[int, str], bool] = field(default_factory=dict)
@@ -226,6 +230,10 @@ class Context:
         entry = Entry(action, row["batch_id"], row["object_id"], upload_pk, until, details)
         self.signed[action, upload_pk, until, parts] = entry
 
+    def sign_copy(self, row: Row, until: datetime, width: int | None) -> None:
+        """The same for a local copy or a thumbnail of it; ``row`` is ``models.copies.read``'s."""
+        self.signed[Action.READ_URL, row["id"], until, f"copy {width}"] = copies.read(row, until, width)
+
     async def record(self) -> None:
         """What was noted, before anybody sees the URLs: raises where it cannot be written."""
         if self.signed:
@@ -272,10 +280,23 @@ class Context:
 
     @cached_property
     def pending(self) -> DataLoader[int, Row]:
-        return DataLoader(self._load_pending, cache=False)
+        return DataLoader(partial(self._load_of_tenant, files.pending), cache=False)
 
-    async def _load_pending(self, wanted: list[int]) -> Sequence[Row]:
-        rows = await files.pending(self.viewer.tenant_id, list(set(wanted)))
+    @cached_property
+    def copies(self) -> DataLoader[int, Row]:
+        """By objects."""
+        return DataLoader(partial(self._load_of_tenant, syncs.copies), cache=False)
+
+    @cached_property
+    def sync_standings(self) -> DataLoader[int, Row]:
+        """By sync sources."""
+        return DataLoader(partial(self._load_of_tenant, sources.standings), cache=False)
+
+    async def _load_of_tenant(
+        self, ask: Callable[[int, list[int]], Awaitable[Mapping[int, Row]]], wanted: list[int]
+    ) -> Sequence[Row]:
+        """Null for what has none."""
+        rows = await ask(self.viewer.tenant_id, list(set(wanted)))
         return [rows.get(key) for key in wanted]
 
     async def _load_objects(self, wanted: list[tuple[int, Parts]]) -> Sequence[Row]:

@@ -45,16 +45,21 @@ URL = 1
 MUTATION = POINT  # for its transaction
 _FIELDS = {
     ("File", "access"): URL,
+    ("LocalCopy", "access"): URL,
+    ("LocalCopy", "thumbnail"): URL,
     ("Upload", "url"): URL,
     ("UploadPart", "url"): URL,
     ("Upload", "parts"): POINT,  # S3 may be asked
     ("File", "checksum"): POINT,
+    ("Object", "localCopy"): ROW,
+    ("SyncSource", "stats"): ROW,
     ("Batch", "state"): ROW,
     ("Batch", "sealedAt"): ROW,
     ("Batch", "digest"): ROW,
     ("Batch", "progress"): 10 * POINT,  # linear in the files
     ("Mutation", "deleteBatch"): 10 * POINT,  # which takes all objects with it
     ("Mutation", "sealBatch"): 100 * POINT,  # which reads all of them
+    ("Query", "syncStats"): POINT,  # of all sources together
     ("Query", "dataKeys"): 10 * POINT,
     ("Query", "dataValues"): 10 * POINT,
 }

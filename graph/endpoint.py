@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from access.credentials import Attempt
 from access.policy import Caller
 from access.rates import Reservation
+from access.requests import JSON, SMALL_BYTES, Refused, Request
 from graph import idempotency, metrics, transport
 from graph.cost_levels import PageSizes
 from graph.deadline import Deadline, End
@@ -37,10 +38,10 @@ from graph.errors import (
 from graph.executor import Executor
 from graph.limits import AnswerLimits, QueryLimits
 from graph.metrics import Outcome
-from graph.room import SMALL_BYTES, Room
+from graph.room import Room
 from graph.scalars import format_datetime
 from graph.thread import in_thread
-from graph.transport import GRAPHQL_RESPONSE, HTML, JSON, Parameters, Request
+from graph.transport import GRAPHQL_RESPONSE, HTML, Parameters
 from models.errors import TimedOut
 from models.trace import RequestTrace, current
 
@@ -119,6 +120,8 @@ class GraphQLEndpoint:
                 answer = await self._serve(request, media_type, trace, deadline)
             except RequestError as error:
                 answer = _refused(error, media_type, trace)
+            except Refused as error:
+                answer = _refused(bad_request(error.message, error.status, **error.headers), media_type, trace)
             except ClientDisconnect:
                 deadline.end = End.GONE
             except asyncio.CancelledError as error:

@@ -10,14 +10,11 @@ from graph.context import Context
 from graph.scalars import Size
 from models.errors import BadInput
 from models.files import NewFile
+from models.media_types import is_media_type
 
 _LONGEST_NAME = 255
-_LONGEST_TYPE = 255
 # Controls, line separators, and marks that reverse what is shown of a name.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# RFC 9110: type/subtype, and parameters whose values are tokens or quoted.
-_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_TYPE = re.compile(rf'{_WORD}/{_WORD}([ \t]*;[ \t]*{_WORD}=({_WORD}|"[ !#-\[\]-~]*"))*', re.ASCII)
 
 
 @strawberry.input(description="A file to be uploaded.")
@@ -39,7 +36,7 @@ def new_file(given: FileInput, whose: str, context: Context) -> NewFile:
         raise BadInput(f"{whose}, file: the name has {len(name)} characters; at most {_LONGEST_NAME} are allowed.")
     if unfit := _UNFIT.search(name):
         raise BadInput(f"{whose}, file: the name must not contain U+{ord(unfit[0]):04X}.")
-    if len(given.content_type) > _LONGEST_TYPE or not _TYPE.fullmatch(given.content_type):
+    if not is_media_type(given.content_type):
         raise BadInput(f'{whose}, file: the contentType must be like "text/plain; charset=utf-8".')
     most = context.limits.max_file_bytes
     if not 0 <= given.size <= most:

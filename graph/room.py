@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-SMALL_BYTES = 512 * 1024  # up to which a body waits for no room
+from access.requests import SMALL_BYTES  # up to which a body waits for no room
 
 
 class Room:

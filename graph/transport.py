@@ -1,6 +1,5 @@
 """The HTTP side of a GraphQL request: which answer it accepts, and its parameters."""
 
-import asyncio
 import gc
 from collections.abc import Mapping
 from functools import lru_cache
@@ -8,28 +7,23 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope
 
-from graph.errors import RequestError, bad_request
-from graph.room import SMALL_BYTES
+from access.requests import UTF_8, media_type
+from graph.errors import bad_request
 
-JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 HTML = "text/html"
 
-_BODY_SECONDS = 30
 _LONGEST_ACCEPT = 1_000  # characters that are looked at; browsers send about a hundred
-_UTF_8 = ("utf-8", "utf8")
 
 
 @lru_cache(maxsize=256)
 def _accepted(header: str, offers: tuple[str, ...]) -> str | None:
     ranges: dict[str, tuple[float, int]] = {}
     for position, part in enumerate(header.split(",")):
-        name, parameters = _media_type(part)
+        name, parameters = media_type(part)
         quality = _quality(parameters.get("q", "1"))
-        if quality is not None and parameters.get("charset", "utf-8") in _UTF_8:
+        if quality is not None and parameters.get("charset", "utf-8") in UTF_8:
             ranges.setdefault(name, (quality, -position))
     best: tuple[float, int] = (0.0, 0)
     chosen = None
@@ -48,88 +42,6 @@ def accepted(header: str | None, *offers: str) -> str | None:
     Equally wanted ones go by their place in the header, and covered by one wildcard, by their place in ``offers``.
     """
     return _accepted(header[:_LONGEST_ACCEPT], offers) if header and not header.isspace() else offers[0]
-
-
-class Request:
-    """What the endpoint looks at of an HTTP request; Starlette's takes ten times as long to find a header."""
-
-    __slots__ = ("_headers", "method", "receive", "scope")
-
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.method: str = scope["method"]
-        self._headers: dict[bytes, bytes] = dict(scope["headers"])
-
-    def header(self, name: bytes) -> str | None:
-        value = self._headers.get(name)
-        return value if value is None else value.decode("latin-1")
-
-    @property
-    def address(self) -> str:
-        """Of the client, or of the proxy it comes by unless that is trusted; empty where there is none."""
-        client = self.scope.get("client")
-        return client[0] if client else ""
-
-    def has_parameter(self, name: bytes) -> bool:
-        return any(part.partition(b"=")[0] == name for part in self.scope["query_string"].split(b"&"))
-
-    def check_content(self) -> None:
-        """Raises RequestError (415) unless it is JSON in UTF-8, which other sites' pages cannot send unasked."""
-        name, parameters = _media_type(self.header(b"content-type") or "")
-        if name != JSON:
-            raise bad_request(f'The request needs the header "Content-Type: {JSON}".', 415, accept=JSON)
-        if parameters.get("charset", "utf-8") not in _UTF_8:
-            raise bad_request("The request must be encoded in UTF-8.", 415, accept=JSON)
-        if self.header(b"content-encoding") not in (None, "", "identity"):
-            raise bad_request("The request must not be compressed.", 415, accept_encoding="identity")
-
-    def length(self, most_bytes: int) -> int:
-        """Of the body. Raises RequestError: 413 if it is longer, 411 if it is not declared and may be large.
-
-        Starlette's max_body_size is of no use here: it replaces every answer to a long request by plain text.
-        """
-        declared = self._headers.get(b"content-length")
-        if declared is None:
-            return min(SMALL_BYTES, most_bytes)
-        if not declared.isdigit() or int(declared[:20]) > most_bytes:
-            raise _too_large(most_bytes)
-        return int(declared)
-
-    async def body(self, most_bytes: int) -> bytes:
-        """Raises RequestError when it is longer than that (413) or takes too long (408), and ClientDisconnect."""
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                return await self._body(most_bytes)
-        except TimeoutError:
-            message = f"The body did not arrive within {_BODY_SECONDS} seconds."
-            raise bad_request(message, 408, connection="close") from None
-
-    async def _body(self, most_bytes: int) -> bytes:
-        chunks: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            chunks.append(message.get("body", b""))
-            more = message.get("more_body", False)
-            size += len(chunks[-1])
-            if size > most_bytes:
-                if most_bytes == SMALL_BYTES and b"content-length" not in self._headers:
-                    raise bad_request(f"A body of more than {most_bytes:,} bytes needs the header Content-Length.", 411)
-                raise _too_large(most_bytes)
-        return b"".join(chunks)
-
-
-def _too_large(most_bytes: int) -> RequestError:
-    return bad_request(f"The body has more than {most_bytes:,} bytes.", 413)
-
-
-def _media_type(text: str) -> tuple[str, dict[str, str]]:
-    name, *parts = text.lower().split(";")
-    pairs = (part.partition("=") for part in parts)
-    return name.strip(), {key.strip(): value.strip().strip('"') for key, _, value in pairs}
 
 
 def _quality(text: str) -> float | None:

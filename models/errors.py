@@ -8,17 +8,20 @@ WaybillError
 ├── TenantSuspended       TENANT_SUSPENDED
 ├── Forbidden             FORBIDDEN
 ├── NotFound              NOT_FOUND
+│   └── CopyMissing       COPY_MISSING
 ├── Conflict              CONFLICT
 │   ├── AlreadyExists     ALREADY_EXISTS
 │   ├── BatchNotEmpty     BATCH_NOT_EMPTY
 │   ├── BatchNotComplete  BATCH_NOT_COMPLETE
 │   ├── BatchSealed       BATCH_SEALED
+│   ├── CopyChanged       COPY_CHANGED
 │   ├── LastAdmin         LAST_ADMIN
 │   └── IdempotencyConflict IDEMPOTENCY_CONFLICT
 ├── InProgress            IN_PROGRESS
 ├── CrossTenantGrant      CROSS_TENANT_GRANT
 ├── QuotaExceeded         QUOTA_EXCEEDED
 ├── FileNotComplete       FILE_NOT_COMPLETE
+├── NoThumbnail           NO_THUMBNAIL
 ├── RateLimited           RATE_LIMITED
 ├── StorageUnavailable    STORAGE_UNAVAILABLE
 └── Unavailable           UNAVAILABLE
@@ -100,6 +103,12 @@ class NotFound(WaybillError):
     code = "NOT_FOUND"
 
 
+class CopyMissing(NotFound):
+    """The local copy is not where it should be: have it made again."""
+
+    code = "COPY_MISSING"
+
+
 class Conflict(WaybillError):
     """It was changed in the meantime: read it again and repeat the change."""
 
@@ -128,6 +137,12 @@ class BatchSealed(Conflict):
     """The batch is sealed: nothing in it changes any more."""
 
     code = "BATCH_SEALED"
+
+
+class CopyChanged(Conflict):
+    """The local copy was changed since it was made: have it made again."""
+
+    code = "COPY_CHANGED"
 
 
 class LastAdmin(Conflict):
@@ -164,6 +179,12 @@ class FileNotComplete(WaybillError):
     """The file is not complete: there is nothing to read yet."""
 
     code = "FILE_NOT_COMPLETE"
+
+
+class NoThumbnail(WaybillError):
+    """There can be no thumbnail of this file."""
+
+    code = "NO_THUMBNAIL"
 
 
 class RateLimited(WaybillError):

@@ -116,10 +116,15 @@ async def give_creator(tenant_id: int, user_id: int, batch_pk: int, objects: Seq
     """ADMIN to the objects (primary keys) for whoever made them in the batch, unless the batch gives that."""
     [level] = await levels(tenant_id, user_id, [Thing(batch_pk)])
     if level is not AccessLevel.ADMIN:
-        columns = ("tenant_id", "user_id", "batch_pk", "object_pk", "level", "granted_by_id", "created_at")
-        [row] = await database.fetch("SELECT now() AS now")
-        records = [(tenant_id, user_id, batch_pk, key, AccessLevel.ADMIN, user_id, row["now"]) for key in objects]
-        await database.copy("grants", columns, records)
+        await give_each(tenant_id, user_id, [Thing(batch_pk, key) for key in objects])
+
+
+async def give_each(tenant_id: int, user_id: int, things: Sequence[Thing]) -> None:
+    """ADMIN to things that the user has just made."""
+    columns = ("tenant_id", "user_id", "batch_pk", "object_pk", "level", "granted_by_id", "created_at")
+    [row] = await database.fetch("SELECT now() AS now")
+    records = [(tenant_id, user_id, *thing, AccessLevel.ADMIN, user_id, row["now"]) for thing in things]
+    await database.copy("grants", columns, records)
 
 
 async def of_things(tenant_id: int, things: Sequence[Thing], only_user: int | None, bounds: Bounds) -> list[Page]:

@@ -29,6 +29,11 @@ def created_at(key: int) -> datetime:
     return EPOCH + (key >> TIME_SHIFT) * _MILLISECOND
 
 
+def call_of(key: int) -> int:
+    """The same of all rows that one call made, and of no others."""
+    return key >> ROW_BITS
+
+
 def first_key_after(moment: datetime) -> int:
     """The least key of rows made strictly after ``moment``."""
     return _clamp((moment - EPOCH) // _MILLISECOND + 1)

@@ -37,6 +37,7 @@ async def seal(tenant_id: int, user_id: int, batch_pk: int) -> tuple[int, bytes]
         # First: one that is completed meanwhile is waited for, and what is read afterwards has it.
         await files.give_up_replacing(tenant_id, batch_pk, "BATCH_SEALED")
         await _require_complete(tenant_id, batch_pk)
+        await _require_copied(tenant_id, batch_pk)
         count, digest = 0, hashlib.sha256()
         async for portion in _objects(tenant_id, batch_pk):
             count += len(portion)
@@ -57,13 +58,27 @@ async def _require_complete(tenant_id: int, batch_pk: int) -> None:
         " AND u.state IN ('PENDING', 'VERIFYING', 'EXPIRED') ORDER BY o.object_id LIMIT $3",
         *(tenant_id, batch_pk, _MOST_NAMED),
     )
-    if not rows:
-        return
+    if rows:
+        raise _not_complete(rows, "not complete", "send what is missing, announce it anew, or delete those objects")
+
+
+async def _require_copied(tenant_id: int, batch_pk: int) -> None:
+    """What a local copy is says its object's data, which are to be in the digest."""
+    rows = await database.fetch(
+        "SELECT o.object_id, count(*) OVER () AS count FROM syncs s JOIN objects o ON o.id = s.object_pk"
+        " WHERE s.tenant_id + 0 = $1 AND s.batch_pk = $2 AND s.state IN ('QUEUED', 'RUNNING')"
+        " ORDER BY o.object_id LIMIT $3",
+        *(tenant_id, batch_pk, _MOST_NAMED),
+    )
+    if rows:
+        raise _not_complete(rows, "still to be copied", "wait for them, or delete those objects")
+
+
+def _not_complete(rows: list[Row], what: str, advice: str) -> BatchNotComplete:
     count, object_ids = rows[0]["count"], [row["object_id"] for row in rows]
     shown = ", ".join(f'"{short(one)}"' for one in object_ids[:3]) + (f" and {count - 3:,} more" if count > 3 else "")
-    raise BatchNotComplete(
-        f"{count:,} {'file is' if count == 1 else 'files are'} not complete, of {shown}: send what is missing,"
-        " announce it anew, or delete those objects.",
+    return BatchNotComplete(
+        f"{count:,} {'file is' if count == 1 else 'files are'} {what}, of {shown}: {advice}.",
         files=count,
         objectIds=object_ids,
     )

@@ -106,6 +106,20 @@ async def change(tenant_id: int, key: int, *, paused: bool | None, concurrency: 
     )
 
 
+async def standings(tenant_id: int, keys: Sequence[int] | None = None) -> dict[int, Row]:
+    """``queued``, ``running``, ``synced``, ``failed`` and ``oldest_queued_at`` of each of these sources, or of all."""
+    rows = await database.fetch(
+        "SELECT c.id, n.*, (SELECT min(s.queued_at) FROM syncs s WHERE s.tenant_id + 0 = $1 AND s.source_id = c.id"
+        " AND s.state = 'QUEUED') AS oldest_queued_at FROM sync_sources c CROSS JOIN LATERAL (SELECT"
+        " coalesce(sum(queued), 0)::bigint AS queued, coalesce(sum(running), 0)::bigint AS running,"
+        " coalesce(sum(synced), 0)::bigint AS synced, coalesce(sum(failed), 0)::bigint AS failed"
+        " FROM sync_counts WHERE source_id = c.id) AS n"
+        " WHERE c.tenant_id = $1 AND ($2::bigint[] IS NULL OR c.id = ANY($2::bigint[]))",
+        *(tenant_id, None if keys is None else list(keys)),
+    )
+    return {row["id"]: row for row in rows}
+
+
 class Stats(NamedTuple):
     queued: int
     running: int

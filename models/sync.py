@@ -93,10 +93,10 @@ class Sync(Model):
         table = "syncs"
         table_description = "local copies of files"
         indexes = (
-            Index(fields=("tenant_id", "id"), name="syncs_tenant"),
+            # Lists of all states are merged from those of each, so that no planner has two indexes to choose from.
             Index(fields=("tenant_id", "state", "id"), name="syncs_state"),
-            Index(fields=("source_id", "id"), name="syncs_source"),
-            Index(fields=("source_id", "state", "id"), name="syncs_source_state"),
+            Index(fields=("source_id", "state", "id"), name="syncs_source"),
+            Index(fields=("batch_pk", "state", "id"), name="syncs_batch"),
             Index(fields=("object_pk", "id"), name="syncs_object"),
         )
         constraints = (

@@ -78,6 +78,19 @@ async def create_batch(
         return await _copy_objects(call, tenant_id, batch, objects)
 
 
+async def create_batches(tenant_id: int, user_id: int, batch_ids: Sequence[str]) -> None:
+    """Empty ones; those that are there already stay whose they are."""
+    async with database.transaction():
+        call = await Call.begin()
+        made = await database.fetch(
+            "INSERT INTO batches (id, tenant_id, batch_id, created_by_id)"
+            " SELECT n.id, $1, n.batch_id, $2 FROM unnest($3::bigint[], $4::text[]) AS n (id, batch_id)"
+            " ORDER BY n.batch_id ON CONFLICT ON CONSTRAINT batches_batch_id_unique DO NOTHING RETURNING id",
+            *(tenant_id, user_id, list(call.keys(len(batch_ids))), list(batch_ids)),
+        )
+        await grants.give_each(tenant_id, user_id, [Thing(row["id"]) for row in made])
+
+
 async def create_objects(
     tenant_id: int, user_id: int, batch: Row, objects: Sequence[NewObject], seen: Condition = _ALL
 ) -> Made:

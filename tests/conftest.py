@@ -104,7 +104,7 @@ async def storage(storage_config: Config) -> AsyncIterator[Storage]:
 
 
 @pytest.fixture(scope="session")
-def settings(database_url: str, seaweed: seaweedfs.Server) -> Settings:
+def settings(database_url: str, seaweed: seaweedfs.Server, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(
         database_url=Secret(database_url),
         database_connections=5,
@@ -113,6 +113,9 @@ def settings(database_url: str, seaweed: seaweedfs.Server) -> Settings:
         s3_path_style=True,
         multipart_bytes=5 * 1024**2,
         rate_limit_failed_logins=1_000_000,  # all tests have one address
+        encryption_keys=Secret("0f" * 32),
+        sync_root=str(tmp_path_factory.mktemp("copies")),
+        sync_endpoints=CommaSeparatedStrings([seaweed.url]),
     )
 
 

@@ -14,7 +14,7 @@ from models import asyncpg_client, database
 
 FILE = "WAYBILL_TEST_STATEMENTS"  # the variable that names it
 
-_SERVICE = ("models", "storage", "access", "graph", "worker", "waybill")
+_SERVICE = ("models", "storage", "access", "graph", "sync", "worker", "waybill")
 _BELOW = ("models.database", "models.asyncpg_client", "models.trace", "models.faults")
 _NEAREST = 3  # functions: who wrote the statement, and who asked for it
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 STEPS = [
     {"models"},
     {"storage", "access"},
-    {"graph", "worker"},
+    {"graph", "sync", "worker"},
     {"waybill"},
 ]  # each may import those of the steps before its own
 PACKAGES = sorted(set.union(*STEPS))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -10,11 +11,15 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Route
 
+from access import copy_urls
+from access.boxes import Boxes
 from access.buckets import Memory
+from access.copy_urls import CopyUrls
 from access.credentials import Attempt, Authenticator
 from access.policy import Caller
-from access.rates import RateLimits, Rates, Reservation
+from access.rates import Payer, RateLimits, Rates, Reservation
 from access.remembered import Remembered
+from access.senders import Senders
 from graph.context import S3, Context, InputLimits
 from graph.cost_levels import PageSizes
 from graph.endpoint import GraphQLEndpoint
@@ -26,12 +31,16 @@ from models.trace import current
 from storage.client import Config, connected
 from storage.signing import Credentials
 from storage.urls import signing
+from sync.copies import Copies
+from sync.endpoint import NoticeEndpoint
+from sync.queue import Queue
 from waybill import door
 from waybill.graphiql import GraphiqlAssets, graphiql_page
 from waybill.health import healthz, readyz
 from waybill.logs import RequestLog
 from waybill.refusals import HANDLERS, OnlyHosts
 from waybill.settings import Settings
+from waybill.syncing import sync_sources
 
 _S3_SECONDS = 10
 
@@ -67,9 +76,11 @@ def create_app(
         default_quotas=settings.default_quotas,
     )
 
+    sources = sync_sources(settings)
     s3: S3 | None = None
     authenticator = Remembered(Authenticator())  # lets keys in; the lifespan's does all that the settings say
     rates = Rates(Memory(), rate_limits(settings))  # of this process alone
+    urls = CopyUrls(Boxes(settings.encryption_key_bytes).derived(copy_urls.PURPOSE))
 
     async def authenticate(attempt: Attempt) -> Caller:
         try:
@@ -81,13 +92,25 @@ def create_app(
     def changed() -> None:
         authenticator.forget()
 
-    async def reserve(caller: Caller, points: int, spent: int) -> Reservation:
+    async def count_failed_login(address: str) -> None:
+        await rates.count_failed_login(address)
+
+    async def reserve(caller: Payer, points: int, spent: int) -> Reservation:
         return await rates.reserve(caller, points, spent)
 
     def make_context(caller: Caller) -> Context:
         if (trace := current.get()) is not None:
             trace.turns = database.turns(caller.tenant_id)
-        return Context(caller, limits, s3)
+        return Context(caller, limits, s3, sources, urls)
+
+    copies = Copies(
+        Path(settings.sync_root) if settings.sync_root else None,
+        urls,
+        authenticate=authenticate,
+        count_failed_login=count_failed_login,
+        reserve=reserve,
+        timeout_seconds=settings.request_timeout_seconds,
+    )
 
     endpoint = GraphQLEndpoint(
         schema,
@@ -115,17 +138,33 @@ def create_app(
         page=graphiql_page(graphiql_key),
     )
 
+    async def reserve_notice(source_id: int) -> None:
+        await rates.reserve_notice(source_id)
+
+    queue = Queue()
+    notices = NoticeEndpoint(
+        Senders(sync_sources(settings), settings.sync_default_source) if settings.encryption_key_bytes else None,
+        queue,
+        reserve=reserve_notice,
+        count_failed=count_failed_login,
+        limited_status=settings.sync_limited_status,
+        max_id_characters=settings.max_id_characters,
+        timeout_seconds=settings.request_timeout_seconds,
+    )
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         nonlocal s3, authenticator, rates
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(database.connected(database_config(settings), everywhere=True))
+            stack.push_async_callback(queue.close)
             authenticator = Remembered(await stack.enter_async_context(door.opened(settings)))
             if url := str(settings.redis_url):
                 from access import redis_buckets  # noqa: PLC0415 - takes 0.2 s, which those without Redis do without
 
                 rates = Rates(await stack.enter_async_context(redis_buckets.connected(url)), rate_limits(settings))
-            app.state.storage = None
+            await stack.enter_async_context(copies.running())
+            app.state.storage = app.state.copies = None
             if settings.s3_buckets:
                 storage = await stack.enter_async_context(connected(storage_config(settings, s3_credentials)))
                 s3 = S3(storage, await stack.enter_async_context(signing(storage, settings.s3_sse)))
@@ -135,7 +174,7 @@ def create_app(
                 if works:
                     from waybill.background import background  # noqa: PLC0415 - takes 0.5 s, which others do without
 
-                    await stack.enter_async_context(background(settings, storage))
+                    app.state.copies = await stack.enter_async_context(background(settings, storage, s3_credentials))
             yield
 
     middleware = [Middleware(RequestLog)]
@@ -148,13 +187,17 @@ def create_app(
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id"],
-                expose_headers=["X-Request-Id", "Retry-After"],
+                expose_headers=["X-Request-Id", "Retry-After", "Content-Disposition", "Content-Range", "ETag"],
                 max_age=3600,
             )
         )
     routes = [
         Route("/graphql", endpoint),
         Mount("/graphiql/assets", GraphiqlAssets()),
+        Route("/copies/{copy}", copies.file),
+        Route("/copies/{copy}/thumbnail", copies.thumbnail),
+        # Both, for a redirect would lose a notice's body in many clients.
+        *(Route(path, notices) for path in ("/sync/", "/sync", "/sync/{source}/", "/sync/{source}")),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]
@@ -174,6 +217,7 @@ def rate_limits(settings: Settings) -> RateLimits:
         key_points=settings.rate_limit_key_points,
         tenant_points=settings.rate_limit_tenant_points,
         failed_logins=settings.rate_limit_failed_logins,
+        sync_notices=settings.rate_limit_sync_notices,
     )
 
 

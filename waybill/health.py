@@ -1,13 +1,17 @@
 """What orchestrators and load balancers ask. No credential is needed, so little is told: what of it is not there."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from models import probe
+from storage.client import Storage
+
+if TYPE_CHECKING:  # takes 0.5 s, which those that do not work do without
+    from worker.copies import Copies
 
 _SECONDS = 1.5
 
@@ -20,13 +24,23 @@ async def healthz(_: Request) -> JSONResponse:
 
 
 async def readyz(request: Request) -> JSONResponse:
-    """200 if the database answers, and S3 where it is configured; 503 within two seconds if one does not."""
+    """200 if nothing is missing; 503 within two seconds if something is."""
+    lacks = await missing(request.app.state.storage, request.app.state.copies)
+    return _answer(503, lacking(lacks)) if lacks else _answer(200, "ok")
+
+
+async def missing(storage: Storage | None, copies: "Copies | None") -> list[str]:
+    """What does not answer: the database, S3 where it is configured, and where copies are made the room for them."""
     questions: dict[str, Callable[[float], Coroutine[Any, Any, bool]]] = {"database": probe.answers}
-    if storage := request.app.state.storage:
+    if storage:
         questions["storage"] = storage.answers
     answers = await asyncio.gather(*(_shared(name, question) for name, question in questions.items()))
-    missing = [name for name, answers in zip(questions, answers, strict=True) if not answers]
-    return _answer(503, f"{' and '.join(missing)} unavailable") if missing else _answer(200, "ok")
+    lacks = [name for name, answers in zip(questions, answers, strict=True) if not answers]
+    return [*lacks, "room for copies"] if copies and copies.problem else lacks
+
+
+def lacking(names: Sequence[str]) -> str:
+    return f"{' and '.join(names)} unavailable"
 
 
 async def _shared(name: str, question: Callable[[float], Coroutine[Any, Any, bool]]) -> bool:

@@ -9,7 +9,28 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
-from graph.errors import bad_request
+from graph.errors import bad_request, refusal
+from graph.metrics import count_errors
+from models.errors import (
+    Conflict,
+    FileNotComplete,
+    Forbidden,
+    NotFound,
+    NoThumbnail,
+    StorageUnavailable,
+    WaybillError,
+)
+from models.trace import current
+
+# Of what graph.errors gives none of its own, because a field has it and not the request.
+_STATUS: Mapping[type[WaybillError], int] = {
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    FileNotComplete: 409,
+    NoThumbnail: 422,
+    StorageUnavailable: 503,
+}
 
 
 def _refused(message: str, status: int, **headers: str) -> JSONResponse:
@@ -24,10 +45,21 @@ async def _not_routed(request: Request, error: Any) -> JSONResponse:
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "GET, HEAD")  # which the static files leave out
         return _refused(f"{request.method} is not a method of this path: use one of {allowed}.", 405, allow=allowed)
-    return _refused(error.detail, error.status_code)
+    refused = _refused(error.detail, error.status_code)
+    refused.headers.update(error.headers or {})
+    return refused
 
 
-HANDLERS: Mapping[Any, ExceptionHandler] = {HTTPException: _not_routed}
+async def _known(_: Request, error: Any) -> JSONResponse:
+    """``error`` is a WaybillError of an endpoint that is not GraphQL's."""
+    trace = current.get()
+    refused = refusal(error, trace.request_id if trace else "")
+    count_errors(refused.errors)
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), refused.status or 400)
+    return JSONResponse({"errors": refused.errors}, status, {**refused.headers, "cache-control": "no-store"})
+
+
+HANDLERS: Mapping[Any, ExceptionHandler] = {HTTPException: _not_routed, WaybillError: _known}
 
 
 class OnlyHosts:

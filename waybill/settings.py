@@ -27,7 +27,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _PORTS = ("port", "metrics_port")
-_MAY_BE_ZERO = (*_PORTS, "reap_hours")
+_MAY_BE_ZERO = (*_PORTS, "reap_hours", "sync_reserve_bytes")
 _MOST = dict.fromkeys(_PORTS, 65_535) | {
     "max_objects_per_call": MAX_ROWS_PER_CALL,
     # A row of an index has at most 2,704 bytes, and a character up to 4.
@@ -60,7 +60,9 @@ class Settings:
     rate_limit_key_points: int = _setting(200_000, "points a minute that one key may spend")
     rate_limit_tenant_points: int = _setting(2_000_000, "points a minute that all keys of one tenant may spend")
     rate_limit_failed_logins: int = _setting(
-        20, "requests a minute from one address without a valid key, or for a tenant that the key does not open"
+        20,
+        "requests a minute from one address without a valid key or signature, or for a tenant that the key does not"
+        " open",
     )
     trusted_proxies: CommaSeparatedStrings = _setting(
         CommaSeparatedStrings(()),
@@ -95,6 +97,9 @@ class Settings:
         " for every process",
     )
     sync_root: str = _setting("", "directory of local copies; without it there are none in directories")
+    sync_reserve_bytes: int = _setting(
+        1024**3, "bytes that stay free on its disk: with less, the worker waits before it copies more"
+    )
     sync_profiles: CommaSeparatedStrings = _setting(
         CommaSeparatedStrings(()),
         "profiles of the AWS configuration that sync sources may use: `tenant:profile`, comma separated",

@@ -15,7 +15,7 @@ from pgqueuer.errors import FailingListenerError
 from pgqueuer.models import Job, Schedule
 
 from storage.client import Storage
-from worker.work import KINDS, Work
+from worker.work import KINDS, Kind, Work
 
 _SWEEP = "* * * * *"  # every minute, by one of the workers
 _PAUSE_SECONDS = 5.0  # when the queue cannot be reached
@@ -41,13 +41,15 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def working(storage: Storage, database_url: str) -> AsyncIterator[None]:
+async def working(storage: Storage, database_url: str, more: Sequence[Kind] = ()) -> AsyncIterator[None]:
     """Does the background work meanwhile, whatever fails. What is begun at the end is finished, or left to others.
+
+    ``more`` are kinds beside those that need nothing but the storage.
 
     Takes one connection to PostgreSQL that is not the pool's: it listens.
     """
     stopping = asyncio.Event()
-    works = [Work(kind, storage, stopping) for kind in KINDS]
+    works = [Work(kind, storage, stopping) for kind in (*KINDS, *more)]
     task = asyncio.create_task(_run(works, database_url, stopping))
     try:
         yield

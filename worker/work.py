@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from prometheus_client import Counter
@@ -40,7 +40,7 @@ KINDS = (
 )
 
 
-async def drain(storage: Storage) -> None:
+async def drain(storage: Storage, more: Sequence[Kind] = ()) -> None:
     """Until nothing is left that is due now. Raises Unavailable, StorageUnavailable where something is left.
 
     The kinds are done at once, and what fails of one keeps no other waiting.
@@ -63,7 +63,7 @@ async def drain(storage: Storage) -> None:
                 done = True
 
     await jobs.clear()
-    while any(await asyncio.gather(*map(all_of, KINDS))):
+    while any(await asyncio.gather(*map(all_of, (*KINDS, *more)))):
         pass
     for error in errors:
         raise error

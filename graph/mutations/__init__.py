@@ -13,8 +13,11 @@ from graph.mutations.grant_access import GrantAccess
 from graph.mutations.keys import CreateKey, RevokeKey, RotateKey
 from graph.mutations.operators import Tenants
 from graph.mutations.people import People
+from graph.mutations.request_sync import RequestSync
+from graph.mutations.retry_sync import RetrySync
 from graph.mutations.revoke_access import RevokeAccess
 from graph.mutations.seal_batch import SealBatch
+from graph.mutations.sync_sources import SyncSources
 from graph.mutations.update_object_data import UpdateObjectData
 
 
@@ -29,6 +32,9 @@ class Mutation(
     CreateUploads,
     CompleteUploads,
     AbortUploads,
+    RequestSync,
+    RetrySync,
+    SyncSources,
     GrantAccess,
     RevokeAccess,
     People,

@@ -10,7 +10,9 @@ from graph.types.keys import Key
 from graph.types.node import Node, parse_global_id
 from graph.types.objects import Batch, Object
 from graph.types.people import User
-from models import AccessLevel, audit, files, grants, reads
+from graph.types.sync_sources import SyncSource
+from graph.types.syncs import Sync
+from models import AccessLevel, audit, files, grants, reads, sources, syncs
 from models.errors import BadInput, Forbidden, NotFound, WaybillError
 from models.filters import HasKey
 from models.grants import Thing
@@ -77,6 +79,10 @@ async def _of_type(context: Context, type_name: str, keys: list[int]) -> list[tu
             return [(row["id"], Key.of(row)) for row in await models.keys.some(whose, keys)]
         case "AuditEntry" if context.viewer.access is AccessLevel.ADMIN:
             return [(row["id"], AuditEntry.of(row)) for row in await audit.some(context.viewer.tenant_id, keys)]
+        case "Sync":
+            return [(row["id"], Sync.of(row)) for row in await syncs.some(context.scope, keys)]
+        case "SyncSource":
+            return [(row["id"], SyncSource.of(row)) for row in await sources.some(context.viewer.tenant_id, keys)]
         case "User":
             return [(row["id"], User.of(row)) for row in await context.users.load_many(keys) if row]
         case _:

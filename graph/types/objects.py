@@ -14,6 +14,7 @@ from graph.types.connection import Connection
 from graph.types.files import File, Upload
 from graph.types.filters import ObjectWhere, filter_of
 from graph.types.grants import Grant, grants_on, level_of
+from graph.types.local_copy import LocalCopy
 from graph.types.node import Node, global_id
 from graph.types.people import User
 from models import AccessLevel, BatchState, batches, ids, pages, reads
@@ -146,6 +147,14 @@ class Object(Node):
     @strawberry.field(description="Its file, if one was announced: the complete one, until a newer one is complete.")
     def file(self) -> File | None:
         return None if self.row["file_pk"] is None else File(row=self.row)
+
+    @strawberry.field(
+        description="The copy of its file that the service keeps: the newest that is there, else the newest of all;"
+        " null where none was asked for."
+    )
+    async def local_copy(self, info: Info) -> LocalCopy | None:
+        row = await info.context.copies.load(self.row["id"])
+        return row and LocalCopy(row=row, object_row=self.row)
 
     @strawberry.field(
         description="Its newest upload that still waits for its bytes, to go on with; for those with EDIT access, null"

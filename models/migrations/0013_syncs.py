@@ -140,10 +140,9 @@ class Migration(migrations.Migration):
                 "table": "syncs",
                 "app": "models",
                 "indexes": [
-                    Index(fields=["tenant_id", "id"], name="syncs_tenant"),
                     Index(fields=["tenant_id", "state", "id"], name="syncs_state"),
-                    Index(fields=["source_id", "id"], name="syncs_source"),
-                    Index(fields=["source_id", "state", "id"], name="syncs_source_state"),
+                    Index(fields=["source_id", "state", "id"], name="syncs_source"),
+                    Index(fields=["batch_pk", "state", "id"], name="syncs_batch"),
                     Index(fields=["object_pk", "id"], name="syncs_object"),
                 ],
                 "pk_attr": "id",

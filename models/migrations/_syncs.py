@@ -52,7 +52,6 @@ SQL = [
     CREATE UNIQUE INDEX sync_sources_directory ON sync_sources (tenant_id, (destination ->> 'directory'));
     CREATE INDEX syncs_due ON syncs (source_id, due_at) WHERE state IN ('QUEUED', 'RUNNING');
     CREATE INDEX syncs_oldest ON syncs (source_id, queued_at) WHERE state = 'QUEUED';
-    CREATE INDEX syncs_batch ON syncs (batch_pk) WHERE state IN ('QUEUED', 'RUNNING');
     CREATE INDEX syncs_path ON syncs (source_id, path) WHERE path IS NOT NULL;
     """,
     """
@@ -109,7 +108,7 @@ SQL = [
         at CONSTANT timestamptz := date_trunc('milliseconds', now());
         before_first CONSTANT bigint :=
             ((extract(epoch FROM at - timestamptz '2024-01-01T00:00:00+00:00') * 1000)::bigint << 22)
-            | ((nextval('calls') & 255) << 14) - 1;
+            + ((nextval('calls') & 255) << 14) - 1;
     BEGIN
         INSERT INTO batches (id, tenant_id, batch_id, created_by_id)
         SELECT before_first + n.place, of_tenant, n.oeid, s.created_by_id

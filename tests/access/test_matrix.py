@@ -5,6 +5,7 @@ import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -14,7 +15,9 @@ from graphql import GraphQLObjectType
 from access.credentials import create_key, new_secret
 from graph.schema import schema
 from graph.types.node import global_id
-from models import CanaryKey, KeyScope, Role, User, operators
+from models import CanaryKey, KeyScope, Role, User, copying, notices, operators, sources
+from models.notices import Notice
+from models.sources import NewSource
 from tests.access.test_grants import grant
 from tests.conftest import Caller, NewCaller, without_cost
 from tests.graph.test_mutations import contents
@@ -92,6 +95,7 @@ async def world(new_caller: NewCaller) -> World:
             await grant(owner, callers[name], name, object="file")
     callers["READ"] = replace(owner, key=await create_key(owner.user, "r", KeyScope.READ))
     callers["operator"] = replace(owner, key=await operator_key())
+    failed = await failed_sync(owner)
     target = await User.create(tenant=owner.tenant, name="target", role=Role.MEMBER)
     await grant(owner, replace(owner, user=target), "VIEW", batch="b")
     ids = await owner.execute('{ batch(batchId: "b") { id } object(objectId: "o") { id } }')
@@ -99,12 +103,32 @@ async def world(new_caller: NewCaller) -> World:
         "batch": ids["batch"]["id"],
         "object": ids["object"]["id"],
         "upload": upload["id"],
+        "sync": global_id("Sync", failed),
         "user": global_id("User", target.id),
         "key": (await create_key(target, "t")).split("_")[1],
         "slug": owner.tenant.slug,
         "new": f"t-{secrets.token_hex(6)}",
     }
     return World(callers, variables)
+
+
+async def failed_sync(owner: Caller) -> int:
+    """Of a file of "o", from the source "photos"."""
+    new = NewSource("photos", {"bucket": "hidden"}, {"directory": "photos"}, 1, b"sealed")
+    source = await sources.create(owner.tenant.id, owner.user.id, new)
+    [queued] = await notices.request(owner.tenant.id, source["id"], [Notice("b", "o", "hidden.jpg", "image/jpeg")])
+    assert queued.sync_id is not None
+    [token] = await taken(queued.sync_id)
+    await copying.fail(token, queued.sync_id, "FILE_MISSING", "hidden")
+    return queued.sync_id
+
+
+async def taken(*syncs: int) -> list[UUID]:
+    """The tokens by which these are somebody's now; what else was taken is put back."""
+    token = uuid4()
+    rows = {row["id"] for row in await copying.take(token, 10_000)}
+    await copying.put_back(token, list(rows - set(syncs)))
+    return [token] * len(rows & set(syncs))
 
 
 async def operator_key() -> str:

@@ -45,6 +45,7 @@ FILE = {"name": "a", "contentType": "a/b", "size": 1}
 LARGE = FILE | {"size": SIZES.large_bytes + 1}
 CREATE = 'mutation($o: [ObjectInput!]!) { createObjects(input: {batchId: "b", objects: $o}) { batch { id } } }'
 MADE = "mutation($i: CreateBatchInput!) { createBatch(input: $i) { uploads { url headers { name } } objects { id } } }"
+SYNC = 'mutation($f: [SyncFileInput!]!) { requestSync(input: {source: "a", files: $f}) { syncs { state } } }'
 COMPLETE = "mutation($i: [ID!]!) { completeUploads(input: {uploadIds: $i}) { results { state } } }"
 SENT = """mutation($i: [ID!]!, $p: [SentPartsInput!]) {
   completeUploads(input: {uploadIds: $i, parts: $p}) { payload: __typename } }"""
@@ -128,6 +129,12 @@ TABLE: list[tuple[str, dict[str, Any], int]] = [
     ('mutation($i: [ID!]!) { abortUploads(input: {uploadIds: $i}) { results { state } } }', {"i": ["x"] * 200}, 41),
     (PARTS, {}, 1 + 10 + 10 + 1),
     ('{ objects(first: 100) { nodes { pendingUpload { id } } } }', {}, 20),
+    ('{ objects(first: 100) { nodes { localCopy { state path } } } }', {}, 20),
+    ('{ syncs(first: 100) { nodes { fileName object { id } batch { id } } } }', {}, 30),
+    ('{ syncs(first: 10, where: {states: [QUEUED, FAILED], source: "a", batchId: "b"}) { nodes { id } } }', {}, 5),
+    ('{ syncStats { queued } }', {}, 1),
+    ('{ syncSources(first: 100) { nodes { name stats { queued } } } }', {}, 20),
+    (SYNC, {"f": [{"batchId": "b", "objectId": "o", "fileName": "a", "fileType": "a/b"}] * 1_000}, 1 + 100 + 100),
     ('{ objects(first: 100) { nodes { file { checksum { value } } } } }', {}, 110),
     ('mutation { completeUploads(input: {uploadIds: ["a", "b"]}) { results { state } } }', {}, 4),
     ("mutation($i: [String!]!) { deleteObjects(input: {objectIds: $i}) { deletedObjectIds } }", {"i": ["x"] * 500}, 51),

@@ -8,9 +8,9 @@ import orjson
 import pytest
 from graphql import get_introspection_query
 
+from access import requests
 from access.credentials import Attempt
 from access.policy import Viewer
-from graph import transport
 from tests.conftest import without_cost
 from tests.graph.tiny import VIEWER, Tiny, code, message, only_with_key, schema
 
@@ -294,7 +294,7 @@ async def test_query_is_small_and_a_large_body_says_its_length() -> None:
 
 
 async def test_body_that_does_not_arrive_is_a_time_out_of_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "_BODY_SECONDS", 0.05)
+    monkeypatch.setattr(requests, "_BODY_SECONDS", 0.05)
 
     async def body() -> Any:
         yield b"{"

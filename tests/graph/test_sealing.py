@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from models import database, files, sealing, writes
+from models import database, files, notices, sealing, writes
+from models.notices import Notice
 from models.pages import Scope
 from models.writes import Made, NewObject
 from storage.client import Storage
@@ -19,6 +20,7 @@ from tests.conftest import Caller, NewCaller
 from tests.graph.test_batch_files import state_of, upload_keys
 from tests.graph.test_mutations import CREATE_OBJECTS, DELETE_BATCH, DELETE_OBJECTS, UPDATE, contents, pairs
 from tests.models.conftest import observing, until
+from tests.syncs import REQUEST, copied, failed, file, new_source, requested
 from tests.uploads import CREATE_UPLOADS, again, announced, completed, content, file_of, forget, put, stored
 from worker import work
 
@@ -32,7 +34,8 @@ WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND w
 APART = {
     "createBatch", "deleteBatch", "sealBatch", "completeUploads", "abortUploads", "grantAccess", "revokeAccess",
     "createKey", "rotateKey", "revokeKey", "createUser", "updateUser", "revokeUser", "updateTenant", "createTenant",
-    "suspendTenant", "resumeTenant", "setQuotas",
+    "suspendTenant", "resumeTenant", "setQuotas", "retrySync", "createSyncSource", "rotateSyncSource",
+    "updateSyncSource",
 }  # fmt: skip
 CHANGES = [name for name in fields("Mutation") if name.partition(".")[2] not in APART]
 
@@ -274,3 +277,66 @@ async def waiting(url: str, request: Coroutine[Any, Any, T], outside: contextvar
     async with observing(url) as observer:
         await until(lambda: observer.fetch(WAITING))
     return task
+
+
+async def test_batch_whose_files_are_still_to_be_copied_is_not_sealed(admin: Caller) -> None:
+    await new_source(admin)
+    await admin.create_batch("b", {"without": []})
+    await requested(admin, *(file(f"o{number}") for number in range(5)))
+    await failed(admin, ["o4"])
+    error = await admin.error(SEAL, id="b")
+    objects = ["o0", "o1", "o2", "o3"]
+    assert error["extensions"] == {"code": "BATCH_NOT_COMPLETE", "files": 4, "objectIds": objects}
+    assert error["message"].startswith('4 files are still to be copied, of "o0", "o1", "o2" and 1 more: ')
+    await copied(admin)
+    sealed = await seal(admin)
+    assert sealed["digest"] == await expected(admin)
+    assert await admin.refused(REQUEST, source="photos", files=[file("o0", name="b.jpg")]) == "BATCH_SEALED"
+
+
+async def test_copy_that_failed_is_tried_again_in_a_sealed_batch_and_changes_nothing_in_it(admin: Caller) -> None:
+    await new_source(admin)
+    await requested(admin)
+    await failed(admin)
+    digest = (await seal(admin))["digest"]
+    await requested(admin)
+    await copied(admin)
+    assert await expected(admin) == digest
+
+
+async def test_file_that_is_asked_for_while_its_batch_is_being_sealed_is_refused(
+    admin: Caller, database_url: str
+) -> None:
+    await new_source(admin)
+    made = await batch_of_two(admin)
+    outside = contextvars.copy_context()
+    async with database.transaction():
+        assert await sealing.seal(admin.tenant.id, admin.user.id, made.batch["id"]) is not None
+        asking = await waiting(database_url, admin.refused(REQUEST, source="photos", files=[file("o")]), outside)
+    assert await asking == "BATCH_SEALED"
+
+
+async def test_batch_of_which_a_file_has_just_been_asked_for_is_not_sealed(admin: Caller, database_url: str) -> None:
+    source = await new_source(admin)
+    made = await batch_of_two(admin)
+    [row] = await database.fetch(
+        "SELECT id FROM sync_sources WHERE tenant_id = $1 AND name = $2", admin.tenant.id, source["source"]["name"]
+    )
+    outside = contextvars.copy_context()
+    async with database.transaction():
+        await notices.request(
+            admin.tenant.id, row["id"], [Notice(made.batch["batch_id"], "new", "a.jpg", "image/jpeg")]
+        )
+        sealing_ = await waiting(database_url, admin.refused(SEAL, id="b"), outside)
+    assert await sealing_ == "BATCH_NOT_COMPLETE"
+
+
+async def test_of_many_notices_and_a_seal_at_once_each_notice_is_refused_or_keeps_the_batch_open(admin: Caller) -> None:
+    await new_source(admin)
+    await admin.create_batch("b", {"o": []})
+    asked = [admin.post(REQUEST, source="photos", files=[file(f"n{number}")]) for number in range(12)]
+    asked[6:6] = [admin.post(SEAL, id="b")]
+    answers = [answer.json() for answer in await asyncio.gather(*asked)]
+    sealed = "errors" not in answers.pop(6)
+    refused = [answer["errors"][0]["extensions"]["code"] for answer in answers if "errors" in answer]
+    assert refused == (["BATCH_SEALED"] * len(answers) if sealed else [])

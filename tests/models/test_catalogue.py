@@ -91,7 +91,6 @@ _UNDER_WAY = "(state)::text = ANY ((ARRAY['QUEUED'::character varying, 'RUNNING'
 SYNCS_INDEXES = {
     "syncs_due": f"syncs USING btree (source_id, due_at) WHERE ({_UNDER_WAY})",
     "syncs_oldest": f"syncs USING btree (source_id, queued_at) WHERE ({_QUEUED})",
-    "syncs_batch": f"syncs USING btree (batch_pk) WHERE ({_UNDER_WAY})",
     "syncs_path": "syncs USING btree (source_id, path) WHERE (path IS NOT NULL)",
 }
 UNIQUE_INDEXES = {

@@ -1,13 +1,13 @@
 """Notices become rows and objects, once each, and what is under way can be taken by one worker at a time."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import orjson
 import pytest
 
-from models import Role, Tenant, User, copying, database, notices, sealing, sources
+from models import Role, Tenant, User, copying, database, ids, notices, sealing, sources
 from models.copying import Copied
 from models.notices import Notice, Outcome
 from models.pages import Row
@@ -82,6 +82,15 @@ async def test_sealed_batch_takes_nothing_new_but_what_failed_again(source: Row)
     ]
 
 
+async def test_keys_are_made_of_the_time_whatever_the_number_of_the_call(source: Row) -> None:
+    """Also where its last eight bits are 0."""
+    await database.fetch("SELECT setval('calls', nextval('calls') | 255)")
+    begun = datetime.now(UTC) - timedelta(milliseconds=1)
+    [answer] = await notices.request(source["tenant_id"], source["id"], [notice()])
+    assert answer.sync_id is not None
+    assert begun <= ids.created_at(answer.sync_id) <= datetime.now(UTC)
+
+
 async def mine(source: Row, token: Any, most: int = 100) -> list[Row]:
     return [row for row in await copying.take(token, most) if row["source_id"] == source["id"]]
 
@@ -145,3 +154,36 @@ async def test_failed_file_is_tried_again_when_asked_for(source: Row) -> None:
     assert await stats(source) == (0, 0, 0, 1)
     assert await ask(source, notice()) == [Outcome.QUEUED]
     assert await stats(source) == (1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("", "empty"),
+        (".", '"."'),
+        ("..", '".."'),
+        ("../x", "U+002F"),
+        ("/etc/passwd", "U+002F"),
+        ("a\\b", "U+005C"),
+        ("a\0b", "U+0000"),
+        ("a\nb", "U+000A"),
+        ("a\x85b", "U+0085"),
+        ("a\ud800", "U+D800"),
+        ("x" * 256, "256 bytes"),
+        ("\u00e9" * 128, "256 bytes"),
+    ],
+)
+def test_what_can_be_no_name_is_said_of_each_field(name: str, says: str) -> None:
+    found = notices.problems(Notice(name, name, name, "a/b"))
+    assert list(found) == ["oeid", "ref_id", "file_name"]
+    assert all(says in problem for problem in found.values())
+
+
+@pytest.mark.parametrize("name", ["a", "...", ".bashrc", "CON", "a b ", "%2F", "\u20ac:*?", "x" * 255])
+def test_odd_names_are_names(name: str) -> None:
+    assert notices.problems(Notice(name, name, name, "text/plain; charset=utf-8")) == {}
+
+
+@pytest.mark.parametrize("file_type", ["", "image", "a/b/c", "a/b\n", "image/jpeg;", "a/" + "b" * 254])
+def test_type_must_be_a_media_type(file_type: str) -> None:
+    assert list(notices.problems(Notice("a", "b", "c", file_type))) == ["file_type"]

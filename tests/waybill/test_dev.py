@@ -20,6 +20,10 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from models import User, database, jobs, notices, sources
+from models.locations import Directory, Location, stored
+from models.notices import Notice
+from models.sources import NewSource
 from tests import processes
 from tests.conftest import new_database, wait_for
 from tests.waybill.buckets import body_of, put
@@ -27,6 +31,7 @@ from tests.waybill.conftest import gone, new_directory, postmaster
 from waybill import dev as embedded
 from waybill import postgres, seaweedfs
 from waybill.cli import COMMANDS, main
+from waybill.cli.database import chosen_database
 
 QUERY = "{ batches { nodes { batchId } } }"
 
@@ -162,7 +167,19 @@ def test_killed_connection_of_the_database_recovers_without_a_restart(used: Path
         assert postmaster(used) == server
 
 
-def test_files_survive_the_kill_of_everything(used: Path) -> None:
+async def ask_for_a_copy(data_dir: Path, storage: seaweedfs.Server) -> None:
+    """Of the file "a", by a source of the first tenant."""
+    with chosen_database(data_dir) as url:
+        async with database.connected(database.config(url)):
+            user = await User.get(name=embedded.USER).prefetch_related("tenant")
+            place = Location(storage.buckets[0], endpoint=storage.url, profile=seaweedfs.PROFILE)
+            new = NewSource("photos", stored(place), stored(Directory("photos")), 1, b"sealed")
+            source = await sources.create(user.tenant.id, user.id, new)
+            await notices.request(user.tenant.id, source["id"], [Notice("b", "r", "a", "text/plain")])
+            await jobs.add(jobs.SYNC)
+
+
+def test_files_survive_the_kill_of_everything_and_can_be_copied(used: Path) -> None:
     with dev(used) as first:
         ready = first.url.replace("/graphql", "/readyz")
         with seaweedfs.Server(used) as storage:
@@ -178,6 +195,10 @@ def test_files_survive_the_kill_of_everything(used: Path) -> None:
         os.kill(orphan, signal.SIGKILL)
     with dev(used), seaweedfs.Server(used) as storage:
         assert body_of(storage, "a") == b"kept"
+        asyncio.run(ask_for_a_copy(used, storage))
+        copy = used / "copies" / "main" / "photos" / "b" / "r" / "a"
+        wait_for(copy.exists)
+        assert copy.read_bytes() == b"kept"
         last = storage.pid
     wait_for(lambda: gone(last))
 

@@ -1,9 +1,10 @@
-"""A bucket of the reaper's own, for it looks at whatever is in one."""
+"""A bucket of the reaper's own, for it looks at whatever is in one; and a database of the copies' own."""
 
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +14,10 @@ from models import database, files, orphans
 from storage import inventory
 from storage.client import Config, Storage, connected
 from storage.keys import new_key
-from tests.conftest import Caller
+from tests.conftest import Caller, new_database
+from tests.worker.mirror import Mirror, new_copies, new_mirror
+from waybill import seaweedfs
+from worker.copies import Copies
 
 
 @pytest.fixture(scope="session")
@@ -140,3 +144,30 @@ async def states() -> dict[str, str]:
 async def figures() -> Any:
     [row] = await database.fetch("SELECT * FROM reaper_scans WHERE step = 'DONE' ORDER BY id DESC LIMIT 1")
     return row
+
+
+@pytest.fixture(scope="session")
+async def copies_url() -> str:
+    """A database in which nobody else has files to copy."""
+    return await new_database()
+
+
+@pytest.fixture
+async def alone(copies_url: str) -> AsyncIterator[None]:
+    """The models on it; what a test leaves is not copied by another."""
+    async with database.connected(database.config(copies_url, max_connections=8)):
+        yield
+        await database.execute("UPDATE sync_sources SET paused_at = now() WHERE paused_at IS NULL")
+        await database.execute("DELETE FROM copy_deletions")
+
+
+@pytest.fixture
+async def mirror(alone: None, storage: Storage, seaweed: seaweedfs.Server, tmp_path: Path) -> Mirror:  # noqa: ARG001
+    return await new_mirror(storage, seaweed, tmp_path / "root")
+
+
+@pytest.fixture
+async def copies(alone: None, seaweed: seaweedfs.Server, tmp_path: Path) -> AsyncIterator[Copies]:  # noqa: ARG001
+    """A worker's, in this process, with the root of ``mirror``."""
+    async with new_copies(seaweed, tmp_path / "root") as copies:
+        yield copies

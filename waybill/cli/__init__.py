@@ -18,6 +18,8 @@ COMMANDS = {
     "user": "waybill.cli.people",
     "key": "waybill.cli.keys",
     "token": "waybill.cli.keys",
+    "source": "waybill.cli.sources",
+    "sign": "waybill.cli.sign",
     "audit": "waybill.cli.audit",
     "import": "waybill.cli.transfer",
     "export": "waybill.cli.transfer",

@@ -29,7 +29,7 @@ def run(data_dir: Path, work: Callable[[], Awaitable[Any]]) -> Any:
 def show(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading == "key")  # which is copied
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("key", "source"))  # which is copied
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     Console().print(table)
