@@ -25,7 +25,8 @@ _OBJECTS = """
         jsonb_build_object('key', 'kind', 'value', 'kind ' || h / 1000 % 10),
         jsonb_build_object('key', 'shelf', 'value', 'shelf ' || h / 10000 % 1000),
         jsonb_build_object('key', 'number', 'value', n::text)), now()
-    FROM (SELECT n, hashint8extended(n, 7) & 9223372036854775807 AS h FROM generate_series($2::bigint, $3 - 1) AS n) AS r
+    FROM (SELECT n, hashint8extended(n, 7) & 9223372036854775807 AS h
+          FROM generate_series($2::bigint, $3 - 1) AS n) AS r
 """
 _KEY = """
     CREATE OR REPLACE FUNCTION key(n bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ end
 
 class Request(NamedTuple):
     url: str
-    body: dict[str, object]
+    body: Mapping[str, object]
     headers: dict[str, str]
 
 

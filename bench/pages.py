@@ -29,26 +29,27 @@ _HERE = Path(__file__).parent
 _NODE = _HERE / "peers" / "postgraphile"
 _START_SECONDS = 60
 
-_FIELDS = "edges { cursor node { %s } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor }"
+
+def _page(field: str, node: str) -> str:
+    info = "hasNextPage hasPreviousPage startCursor endCursor"
+    return f"{field} {{ edges {{ cursor node {{ {node} }} }} pageInfo {{ {info} }} }}"
+
+
 _OWN = "id objectId createdAt data { key value }"
 _THEIRS = "id objectId updatedAt data"
+_FILE = "file { access { url } }"
+_ALL = "allObjects(first: $n, condition: {tenantId: $t}, orderBy: ROW_ID_DESC)"
+_BY_ID = "objectByTenantIdAndObjectId(objectId: $n, tenantId: $t)"
 WAYBILL = {
-    "page": "query ($n: Int) { objects(first: $n) { %s } }" % (_FIELDS % _OWN),
-    "batch": "query ($n: Int) { objects(first: $n) { %s } }"
-    % (_FIELDS % f"{_OWN} batch {{ batchId }} file {{ access {{ url }} }}"),
-    "one": "query ($n: String!) { object(objectId: $n) { %s } }" % _OWN,
+    "page": f"query ($n: Int!) {{ {_page('objects(first: $n)', _OWN)} }}",
+    "batch": f"query ($n: Int!) {{ {_page('objects(first: $n)', f'{_OWN} batch {{ batchId }} {_FILE}')} }}",
+    "one": f"query ($n: String!) {{ object(objectId: $n) {{ {_OWN} }} }}",
 }
-STOCK = {
-    "page": WAYBILL["page"].replace("$n: Int)", "$n: Int!)"),
-    "batch": "query ($n: Int!) { objects(first: $n) { %s } }" % (_FIELDS % f"{_OWN} batch {{ batchId }}"),
-    "one": WAYBILL["one"],
-}
-_ALL = "query ($n: Int, $t: BigInt) { allObjects(first: $n, condition: {tenantId: $t}, orderBy: ROW_ID_DESC) { %s } }"
+STOCK = WAYBILL | {"batch": WAYBILL["batch"].replace(_FILE, "")}
 POSTGRAPHILE = {
-    "page": _ALL % (_FIELDS % _THEIRS),
-    "batch": _ALL % (_FIELDS % f"{_THEIRS} batchByTenantIdAndBatchPk {{ batchId }}"),
-    "one": "query ($n: String!, $t: BigInt!) { objectByTenantIdAndObjectId(objectId: $n, tenantId: $t) { %s } }"
-    % _THEIRS,
+    "page": f"query ($n: Int!, $t: BigInt!) {{ {_page(_ALL, _THEIRS)} }}",
+    "batch": f"query ($n: Int!, $t: BigInt!) {{ {_page(_ALL, f'{_THEIRS} batchByTenantIdAndBatchPk {{ batchId }}')} }}",
+    "one": f"query ($n: String!, $t: BigInt!) {{ {_BY_ID} {{ {_THEIRS} }} }}",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from graphql import (
     DocumentNode,
+    FieldNode,
     GraphQLError,
     GraphQLSchema,
     GraphQLSyntaxError,
@@ -35,6 +36,7 @@ from graph.errors import (
 from graph.limits import QueryLimits
 from graph.quick import Quick, quick
 from graph.thread import in_thread
+from graph.writers import PageWriter, page_writer
 from models.errors import TooComplex
 
 _RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
@@ -57,6 +59,7 @@ class Document:
     _costs: Costs | None = None
     _schema: GraphQLSchema | None = None
     _quick: dict[int, Quick | None] = field(default_factory=dict)
+    _pages: dict[tuple[int, ...], PageWriter | None] = field(default_factory=dict)
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation of that name, or the only one. Raises RequestError."""
@@ -67,6 +70,13 @@ class Document:
         if name not in self._operations:
             raise bad_request("The document has no operation of the name given in operationName.", None)
         return self._operations[name]
+
+    def page_writer(self, nodes: Sequence[FieldNode]) -> PageWriter | None:
+        """What writes the page that fields of the document, which are one in an answer, select of objects."""
+        key = tuple(map(id, nodes))  # of nodes that the document keeps
+        if key not in self._pages:
+            self._pages[key] = page_writer(self._schema, nodes, self.node) if self._schema else None
+        return self._pages[key]
 
     def quick(self, operation: OperationDefinitionNode) -> Quick | None:
         """The shortest way to its answer, if there is one."""

@@ -38,6 +38,7 @@ from graph.errors import (
 from graph.executor import Executor
 from graph.limits import AnswerLimits, QueryLimits
 from graph.metrics import Outcome
+from graph.quick import Quick
 from graph.room import Room
 from graph.scalars import format_datetime
 from graph.thread import in_thread
@@ -176,19 +177,44 @@ class GraphQLEndpoint:
         key = request.header(idempotency.HEADER) if operation.operation is OperationType.MUTATION else None
         if key is not None:
             idempotency.checked(key)
+        if (answer := await self._shortest(document.quick(operation), parameters, caller, trace)) is not None:
+            return answer
+        return await self._executed(operation, document, parameters, caller, key, trace)
+
+    async def _shortest(
+        self, quick: Quick | None, parameters: Parameters, caller: Caller, trace: RequestTrace
+    ) -> _Answer | None:
+        """None where graphql-core has to answer."""
+        if quick is None:
+            return None
         context = self._make_context(caller)
-        if (shortest := document.quick(operation)) is not None:
-            data = await shortest.answer(context, parameters.variables, self._answer_limits)
-            if data is not None:
-                await self._record(context)
-                cost = orjson.dumps(trace.cost).decode()
-                body = f'{{"data":{data},"extensions":{{"cost":{cost}}}}}'
-                return _Answer(200, body.encode(), {}, Outcome.OK)
-        try:
-            result = await self._execute(document, parameters, context, caller, key)
-        finally:
-            if operation.operation is OperationType.MUTATION:
+        data = await quick.answer(context, parameters.variables, self._answer_limits)
+        if data is None:
+            return None
+        await self._record(context)
+        cost = orjson.dumps(trace.cost).decode()
+        return _Answer(200, f'{{"data":{data},"extensions":{{"cost":{cost}}}}}'.encode(), {}, Outcome.OK)
+
+    async def _executed(
+        self,
+        operation: OperationDefinitionNode,
+        document: Document,
+        parameters: Parameters,
+        caller: Caller,
+        key: str | None,
+        trace: RequestTrace,
+    ) -> _Answer:
+        context = self._make_context(caller)
+        if operation.operation is OperationType.MUTATION:
+            try:
+                result, _ = await self._execute(document, parameters, context, caller, key)
+            finally:
                 self._changed()
+        else:
+            result, has_guessed = await self._execute(document, parameters, context, caller, compiled=True)
+            if has_guessed and result.errors:  # which may be one of having guessed too much
+                context = self._make_context(caller)
+                result, _ = await self._execute(document, parameters, context, caller)
         answer: dict[str, Any] = {"errors": field_errors(result.errors, trace.request_id)} if result.errors else {}
         metrics.count_errors(answer.get("errors", ()))
         if result.data is not None:  # else nobody sees it; what a mutation noted that was undone stays unsaid
@@ -212,9 +238,18 @@ class GraphQLEndpoint:
             raise reservation.refusal
 
     async def _execute(
-        self, document: Document, parameters: Parameters, context: object, caller: Caller, key: str | None
-    ) -> ExecutionResult:
-        """Raises RequestError if the variables are not what the operation declares."""
+        self,
+        document: Document,
+        parameters: Parameters,
+        context: object,
+        caller: Caller,
+        key: str | None = None,
+        *,
+        compiled: bool = False,
+    ) -> tuple[ExecutionResult, bool]:
+        """With whether it has guessed how large the answer is. Raises RequestError if the variables are not what the
+        operation declares.
+        """
 
         def prepare() -> Any:
             return Executor.build(
@@ -230,6 +265,7 @@ class GraphQLEndpoint:
                 record=self._record,
                 caller=caller,
                 idempotency_key=key,
+                page_writer=document.page_writer if compiled else _no_writer,
             )
 
         executor = await in_thread(prepare) if parameters.size > _LARGE_BYTES else prepare()
@@ -238,7 +274,13 @@ class GraphQLEndpoint:
                 executor[-1] = GraphQLError(MORE_ERRORS)
             raise RequestError(request_errors(executor, BAD_INPUT))
         result = executor.execute_operation()
-        return result if isinstance(result, ExecutionResult) else await result
+        if not isinstance(result, ExecutionResult):
+            result = await result
+        return result, executor.has_guessed
+
+
+def _no_writer(_: object) -> None:
+    """Mutations are completed by graphql-core."""
 
 
 async def _points(document: Document, parameters: Parameters) -> int:

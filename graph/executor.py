@@ -18,6 +18,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from access.policy import Caller
 from graph.idempotency import ARGUMENT, Part, Repeatable, asked, checked
 from graph.limits import AnswerLimits, too_complex
+from graph.writers import PageWriter
 from models import database
 from models.errors import WaybillError
 
@@ -47,9 +48,13 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         confirm: Callable[[Any], Awaitable[None]],
         caller: Caller,
         idempotency_key: str | None,
+        page_writer: Callable[[list[FieldNode]], PageWriter | None],
         **options: Any,
     ) -> None:
+        """``page_writer`` gives what writes a page of objects, where it is compiled (``writers.py``)."""
         super().__init__(*arguments, **options)
+        self._page_writer = page_writer
+        self.has_guessed = False  # how large they are, as no less than that
         self._record = record
         self._confirm = confirm
         self._caller = caller
@@ -208,6 +213,41 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         except Exception as error:  # noqa: BLE001 - whatever a resolver raises is an error of its field
             self.handle_field_error(error, type_, details, path)
             return None
+
+    # -- pages of objects ----------------------------------------------------------------------------------------
+
+    def complete_object_value(
+        self,
+        return_type: GraphQLObjectType,
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        if return_type.name == "ObjectConnection":
+            write = self._page_writer([one.node for one in field_details_list])
+            if write is not None and (written := self._written(write, result)) is not None:
+                return written
+        return super().complete_object_value(return_type, field_details_list, info, path, result, position_context)
+
+    def _written(self, write: PageWriter, connection: Any) -> orjson.Fragment | None:
+        """None where something is wrong with it, which is for others to say."""
+        context = self.context_value
+        signed = dict(context.signed)
+        try:
+            written = write(connection.page, connection.digest, context)
+        except (WaybillError, TypeError, AttributeError):
+            context.signed = signed
+            return None
+        self.has_guessed = True
+        self._values += written.values
+        self._characters += written.characters
+        if self._values > self._limits.values:
+            raise too_complex("values", self._limits.values)
+        if self._characters > self._limits.characters:
+            raise too_complex("characters", self._limits.characters)
+        return orjson.Fragment(written.json)
 
     # -- bounded answers -----------------------------------------------------------------------------------------
 

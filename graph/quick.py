@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import orjson
 from graphql import (
     DocumentNode,
-    FragmentDefinitionNode,
     GraphQLField,
     GraphQLSchema,
     OperationDefinitionNode,
@@ -24,10 +23,10 @@ from graph import lookups
 from graph.context import Context, Filter
 from graph.limits import AnswerLimits
 from graph.types.filters import filter_of
-from graph.writers import NotPlain, Writer, Written, select
+from graph.writers import NotPlain, PageWriter, Writer, Written, fragments_of, select
 from models import pages, reads
 from models.errors import WaybillError
-from models.pages import Page, Row
+from models.pages import Row
 from models.reads import Parts
 
 _MOST_REMEMBERED = 32  # sets of variables of one operation
@@ -40,7 +39,7 @@ class Quick:
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
         if operation.operation is not OperationType.QUERY or operation.directives:
             raise NotPlain
-        fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
+        fragments = fragments_of(document)
         query = schema.query_type
         assert query is not None  # noqa: S101 - for the type checker
         fields = select(schema, query, [operation.selection_set], fragments)
@@ -92,7 +91,7 @@ class Quick:
 
 
 class _Objects(NamedTuple):
-    write: Callable[[Page, bytes, Context], Written]
+    write: PageWriter
     parts: Parts
 
     def asked(self, context: Context, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], Filter]:

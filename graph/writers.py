@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 from graphql import (
+    DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -173,6 +174,22 @@ _ACCESS: dict[str, Callable[[str, datetime], str]] = {
 _AS_KEPT = [("key", "key"), ("value", "value")]
 
 
+PageWriter: TypeAlias = Callable[[Page, bytes, Context], Written]
+
+
+def page_writer(schema: GraphQLSchema, nodes: Sequence[FieldNode], document: DocumentNode) -> PageWriter | None:
+    """Of fields that give a connection of objects; None where graphql-core has to complete it."""
+    below = [node.selection_set for node in nodes if node.selection_set]
+    try:
+        return Writer(schema, fragments_of(document)).of_page(below)
+    except NotPlain:
+        return None
+
+
+def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
+    return {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
+
+
 class Writer:
     """What is selected of objects. Raises NotPlain."""
 
@@ -187,7 +204,7 @@ class Writer:
     def parts(self) -> Parts:
         return Parts(data=self.data, file=self.file, batch=self.batch)
 
-    def of_page(self, below: Sequence[SelectionSetNode]) -> Callable[[Page, bytes, Context], Written]:
+    def of_page(self, below: Sequence[SelectionSetNode]) -> PageWriter:
         """Of a connection, whose cursors are of the list with the digest."""
         write = self._connection(below)
         return lambda page, digest, context: self._counted(write(page, cursors(digest), context), len(page.rows) + 1)

@@ -114,7 +114,7 @@ class Query:
     @strawberry.field
     async def object(self, object_id: str) -> Object | None:
         row = await ObjectRow.get_or_none(tenant_id=TENANT[0], object_id=object_id).prefetch_related("pairs", "batch")
-        return row and of(row)
+        return None if row is None else of(row)
 
 
 TENANT = [0]
@@ -137,7 +137,7 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
     await Tortoise.close_connections()
 
 
-schema = strawberry.Schema(Query, extensions=[ParserCache(), ValidationCache()])
+schema = strawberry.Schema(Query, extensions=[ParserCache, ValidationCache])
 app = Starlette(lifespan=lifespan)
 app.mount("/graphql", GraphQL(schema, graphql_ide=None))
 

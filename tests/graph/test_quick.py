@@ -59,7 +59,7 @@ def selection(type_name: str) -> st.SearchStrategy[str]:
     """The inside of a selection set: leaves, aliases, fragments of all kinds, the same twice."""
     leaf = st.sampled_from([*LEAVES[type_name], "__typename"])
     inner = {
-        name: selection(of).map(lambda inside, name=name: f"{name} {{ {inside} }}")
+        name: selection(of).map(f"{name} {{{{ {{}} }}}}".format)
         for name, of in BELOW.get(type_name, {}).items()
         if name != "access"
     }
@@ -95,6 +95,7 @@ async def both(
     answer = await caller.post(query, **variables)
     with monkeypatch.context() as patch:
         patch.setattr(documents, "quick", lambda *_: None)
+        patch.setattr(documents, "page_writer", lambda *_: None)
         return answer, await caller.post(f"{query} # {id(answer)}", **variables)
 
 
@@ -171,6 +172,22 @@ async def test_what_is_asked_most_goes_the_shortest_way(
     await filled(admin)
     same(*await both(admin, monkeypatch, query, {}))
     assert [one is not None for one in taken] == [True]
+
+
+NESTED = [
+    "{ batches { nodes { batchId objects(first: 3) { edges { cursor node { objectId data { value } } } } } } }",
+    "{ a: objects(first: 2) { nodes { id } } b: objects { nodes { file { access { url } } } } viewer { access } }",
+    "{ batches { nodes { ...B } } } fragment B on Batch { objects { pageInfo { endCursor } nodes { batch { id } } } }",
+    "{ objects { totalCount } batches { nodes { objects { nodes { file { name } } totalCount } } } }",
+]
+
+
+@pytest.mark.parametrize("query", NESTED)
+async def test_pages_within_other_answers_are_the_same(
+    admin: Caller, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    await filled(admin)
+    same(*await both(admin, monkeypatch, query, {}))
 
 
 OTHER = [
