@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator
 from functools import cached_property
 from typing import TypeAlias
 
-from models import granted, ids
+from models import granted, ids, merged
 from models.driving import FAR, distance, driver, flat, leading
 from models.errors import BadInput
 from models.filters import (
@@ -44,6 +44,7 @@ from models.filters import (
     after_prefix,
     indexed,
 )
+from models.merged import Both
 
 MOST_LOOKUPS = 500  # of pairs in one statement; planning them takes 0.2 s and 150 MB
 _MOST_RIVALS = 4  # that one AND chooses its driving part from
@@ -98,7 +99,7 @@ class Sql:
                 return f"({self.test(of, key, batch)}) IS NOT TRUE"
             case HasPair():
                 pair = self.alias()
-                found = f"{pair}.object_pk = {key}{self._pair(condition, pair, listed=False)}"
+                found = f"{pair}.object_pk = {key}{self.pair(condition, pair, listed=False)}"
                 return f"EXISTS (SELECT FROM object_pairs {pair} WHERE {found} OFFSET 0)"
             case HasFile():
                 file = self.alias()
@@ -125,22 +126,26 @@ class Sql:
                     f"{batch} IN (SELECT id FROM batches WHERE tenant_id = {self.tenant} AND batch_id = ANY({wanted}))"
                 )
             case HasObject(of, within):
-                led = _joined("OR", "false", [self._has_object(*way, within, batch) for way in self._ways(of)])
+                led = _joined(
+                    "OR", "false", [self._has_object(*way, within, batch) for way in self._ways(of, alone=True)]
+                )
                 return granted.has_object(self, within, of, led, batch) if isinstance(within, Granted) else led
             case CreatedAfter(moment):
                 return f"{key} >= {self.bind(ids.first_key_after(moment), 'bigint')}"
             case CreatedBefore(moment):
                 return f"{key} < {self.bind(ids.first_key_from(moment), 'bigint')}"
 
-    def _has_object(self, driving: Condition, others: Condition, chosen: str, within: Condition, batch: str) -> str:
+    def _has_object(
+        self, driving: Condition | Both, others: Condition, chosen: str, within: Condition, batch: str
+    ) -> str:
         assert isinstance(driving, HasPair)  # noqa: S101 -- batches are filtered by pairs only
         pair = self.alias()
-        wanted = f"{pair}.batch_pk = {batch}{self._pair(driving, pair, listed=False)}"
+        wanted = f"{pair}.batch_pk = {batch}{self.pair(driving, pair, listed=False)}"
         test = self.test(All((others, within)), f"{pair}.object_pk", f"{pair}.batch_pk")
         found = f"SELECT FROM object_pairs {pair} WHERE {wanted} AND {test}"
         return f"({chosen} AND EXISTS ({found} OFFSET 0))"
 
-    def _pair(self, condition: HasPair, pair: str, value: str | None = None, *, listed: bool = True) -> str:
+    def pair(self, condition: HasPair, pair: str, value: str | None = None, *, listed: bool = True) -> str:
         """The condition on one row of ``object_pairs``, to go on after its tenant, batch or object is given.
 
         One of the three, not two: the index that begins with it is then the only one that fits. It is no list of a
@@ -199,13 +204,15 @@ class Sql:
             return sources[0]
         return f"SELECT object_pk FROM ({' UNION ALL '.join(f'({one})' for one in sources)}) AS c {end}"
 
-    def _driven(self, driving: Condition, others: Condition, narrow: Narrow, end: str) -> str:
+    def _driven(self, driving: Condition | Both, others: Condition, narrow: Narrow, end: str) -> str:
         if isinstance(driving, AnyOf) and distance(driving) < FAR:
             parts = [self._driven(*driver(All((part, others))), narrow, end) for part in driving.of]
             return f"SELECT object_pk FROM ({' UNION '.join(f'({part})' for part in parts)}) AS u {end}"
         if isinstance(driving, Granted):
             singly = any(isinstance(part, InBatch | InOuterBatch) for part in flat(others))
             return granted.source(self, driving, others, narrow, end, singly=singly)
+        if isinstance(driving, Both):
+            return merged.source(self, driving, others, narrow, end)
         if isinstance(driving, HasFile):
             file = self.alias()
             key = f"{file}.object_pk"
@@ -233,10 +240,10 @@ class Sql:
         select = f"SELECT {'' if once else 'DISTINCT '}{key} FROM object_pairs {pair} WHERE {begin}"
         tests = f"{self.test(others, key, f'{pair}.batch_pk')} AND {narrow(key)} {end}"
         if isinstance(driving.test, OneOf):  # one ordered index range per value, however many values
-            one = self._pair(HasPair(driving.key, Equals("")), pair, value="w.value")
+            one = self.pair(HasPair(driving.key, Equals("")), pair, value="w.value")
             values = self._unnested(driving.test)
             return f"SELECT DISTINCT object_pk FROM {values} CROSS JOIN LATERAL ({select}{one} AND {tests}) AS l {end}"
-        return f"{select}{self._pair(driving, pair)} AND {tests}"
+        return f"{select}{self.pair(driving, pair)} AND {tests}"
 
     def _unordered(self, batch: Condition, driving: HasPair, others: Condition, narrow: Narrow, end: str) -> str:
         """Of a batch's pairs with a range of values no index is in key order: they are found first, then put in order.
@@ -245,7 +252,7 @@ class Sql:
         """
         pair, found = self.alias(), self.alias()
         begin = self.test(batch, "null", f"{pair}.batch_pk")
-        where = f"{begin}{self._pair(driving, pair, listed=False)} AND {narrow(f'({pair}.object_pk + 0)')}"
+        where = f"{begin}{self.pair(driving, pair, listed=False)} AND {narrow(f'({pair}.object_pk + 0)')}"
         order = end.partition(" LIMIT ")[0]  # inside, so that only as many are tested as the page takes
         listed = f"SELECT DISTINCT object_pk, batch_pk FROM object_pairs {pair} WHERE {where} {order} OFFSET 0"
         test = self.test(others, f"{found}.object_pk", f"{found}.batch_pk")
@@ -256,8 +263,8 @@ class Sql:
 
     # -- what drives ---------------------------------------------------------------------------------------------
 
-    def _ways(self, condition: Condition) -> Iterator[tuple[Condition, Condition, str]]:
-        """Each way to answer an AND: the part that drives, the others, and an expression that is true of one way."""
+    def _ways(self, condition: Condition, *, alone: bool = False) -> Iterator[tuple[Condition | Both, Condition, str]]:
+        """Each way to answer an AND: what drives (``alone``: one part), the others, and what is true of one way."""
         parts = flat(condition)
         able = leading(parts)
         if any(distance(part) == 0 for part in able):
@@ -269,7 +276,7 @@ class Sql:
             rest = All(tuple(part for part in parts if part is not given))
             whole = granted.whole_batch(self, given, batch)
             yield given, rest, f"NOT {whole}"
-            for driving, others, chosen in self._ways(rest):
+            for driving, others, chosen in self._ways(rest, alone=True):
                 yield driving, others, f"{whole} AND {chosen}"
             return
         rivals = sorted((part for part in able if 0 < distance(part) < FAR - 1), key=distance)[:_MOST_RIVALS]
@@ -281,11 +288,14 @@ class Sql:
             rivals += [Everything(), given]  # the objects themselves, and the grants
             reaches += granted.reaches(self, given, sample=_SAMPLE, never=_NEVER)
         values = ", ".join(f"({number}, {reach})" for number, reach in enumerate(reaches))
-        thinnest = f"SELECT number FROM (VALUES {values}) AS r (number, reach) ORDER BY reach, number LIMIT 1"
-        choice = self.choice(thinnest)
+        both = None if alone or given or batch else merged.both(rivals)
+        choice = self.choice(merged.thinnest(self, values, None if both is None else len(rivals)))
         for number, rival in enumerate(rivals):
             others = All(tuple(part for part in parts if part is not rival))
             yield rival, others, f"(SELECT number FROM {choice}) = {number}"
+        if both is not None:
+            others = All(tuple(part for part in parts if part not in (both.one, both.other)))
+            yield both, others, f"(SELECT number FROM {choice}) = {len(rivals)}"
 
     def choice(self, select: str) -> str:
         """The name of a table that is made once, before the statement."""
@@ -310,10 +320,10 @@ class Sql:
         begin = f"FROM object_pairs {pair} WHERE {pair}.tenant_id = {self.tenant}"
         hundredth = f"ORDER BY {pair}.object_pk DESC OFFSET {_SAMPLE - 1} LIMIT 1"
         if isinstance(condition.test, OneOf):
-            one = self._pair(HasPair(condition.key, Equals("")), pair, value="w.value")
+            one = self.pair(HasPair(condition.key, Equals("")), pair, value="w.value")
             reach = f"max((SELECT {pair}.object_pk {begin}{one} {hundredth}))"
             return f"(SELECT coalesce({reach}, 0) FROM {self._unnested(condition.test)})"
-        found = begin + self._pair(condition, pair)
+        found = begin + self.pair(condition, pair)
         if condition.test is None or isinstance(condition.test, Equals):
             return f"coalesce((SELECT {pair}.object_pk {found} {hundredth}), 0)"
         some = f"SELECT count(*) FROM (SELECT {found} LIMIT {_RARE}) AS s"
