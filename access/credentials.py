@@ -1,8 +1,8 @@
 """Who is at the door: an API key, ``wb_<public id>_<secret>``, or a token, of Waybill's own or of an OIDC issuer.
 
 The whole key is shown once, when it is made; of its secret the SHA-256 is kept. A plain one is right here: the secret
-has 224 random bits, so there is nothing to guess that a slow hash would slow. Nothing is kept in memory of who was let
-in, so that whatever is revoked is refused from the next request on, in every process.
+has 224 random bits, so there is nothing to guess that a slow hash would slow. Nothing is kept in memory here of who was
+let in; ``remembered.py`` does that, for a second.
 """
 
 import hashlib

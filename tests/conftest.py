@@ -20,6 +20,7 @@ import httpx
 import pytest
 from starlette.datastructures import CommaSeparatedStrings, Secret
 
+from access import remembered
 from access.credentials import create_key
 from models import AccessLevel, Role, Tenant, User, database
 from storage.client import Config, Storage, connected
@@ -40,6 +41,7 @@ _server = contextlib.ExitStack()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start PostgreSQL before any worker is: they find it by the environment, which says nothing else of Waybill."""
+    remembered.SECONDS = 0.0  # so that each request counts its own statements; tests/access/test_remembered.py sets it
     for name in [name for name in os.environ if name.startswith("WAYBILL_") and not name.startswith("WAYBILL_TEST_")]:
         del os.environ[name]
     if hasattr(config, "workerinput") or config.option.collectonly:
