@@ -27,7 +27,7 @@ from storage.signing import Credentials
 from waybill import locks, postgres, seaweedfs
 from waybill.app import create_app
 from waybill.kept_secrets import with_kept_secrets
-from waybill.server import uvicorn_options
+from waybill.server import settle, uvicorn_options
 from waybill.settings import Settings
 from waybill.shared_server import SharedServer
 
@@ -76,6 +76,7 @@ def run(data_dir: Path, settings: Settings) -> None:
             key = runner.run(prepare(server.url, data_dir / "api-key", settings.default_quotas))
             app = _app(settings, key, s3_credentials, loopback=ipaddress.ip_address(address).is_loopback)
             web = uvicorn.Config(app, loop="none", timeout_graceful_shutdown=3, **uvicorn_options(settings))
+            settle()
             runner.run(_serve(web, listener, servers, lambda: _welcome(settings, key, data_dir)))
     except KeyboardInterrupt:
         pass

@@ -46,13 +46,15 @@ def serve(host: str | None, port: int | None) -> None:
 
     from waybill import logs, metrics  # noqa: PLC0415
     from waybill.app import create_app  # noqa: PLC0415
-    from waybill.server import uvicorn_options  # noqa: PLC0415
+    from waybill.server import settle, uvicorn_options  # noqa: PLC0415
 
     logs.configure(settings.log_level)
     options = uvicorn_options(settings)
     try:
         with metrics.served(settings):
-            uvicorn.run(create_app(settings), host=settings.host, port=settings.port, loop="uvloop", **options)
+            app = create_app(settings)
+            settle()
+            uvicorn.run(app, host=settings.host, port=settings.port, loop="uvloop", **options)
     except metrics.MetricsError as error:
         raise click.ClickException(str(error)) from error
 
