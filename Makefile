@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help install run test test-pg15 faults lint types schema lock clean
+.PHONY: help install run test test-pg15 faults bench lint types schema lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,17 @@ SEED ?= 1
 JOBS ?= 2
 faults: install ## kill and break everything, RUNS= times beginning with SEED=, JOBS= at once
 	$(BIN)/python -m tests.faults --runs $(RUNS) --seed $(SEED) --jobs $(JOBS)
+
+OBJECTS ?= 1000000
+ROUNDS ?= 5
+bench: install bench/peers/postgraphile/node_modules ## compare with peers and the bare limit: OBJECTS=, ROUNDS=; needs wrk and npm
+	mkdir -p .waybill-bench
+	$(BIN)/python -m bench.pages --data-dir .waybill-bench/$(OBJECTS) --objects $(OBJECTS) --rounds $(ROUNDS)
+	$(BIN)/python -m bench.filters --data-dir .waybill-bench/$(OBJECTS) --objects $(OBJECTS)
+
+bench/peers/postgraphile/node_modules: bench/peers/postgraphile/package-lock.json
+	cd bench/peers/postgraphile && npm ci --no-fund --no-audit --loglevel=error
+	@touch $@
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -28,6 +28,15 @@ _OBJECTS = """
     FROM (SELECT n, hashint8extended(n, 7) & 9223372036854775807 AS h
           FROM generate_series($2::bigint, $3 - 1) AS n) AS r
 """
+# The newest have files, as a page of them is asked for with URLs.
+_FILES = """
+    INSERT INTO uploads (id, tenant_id, object_pk, batch_pk, bucket, key, name, content_type, size_bytes, sha256, state,
+        is_current, expires_at, completed_at)
+    SELECT id, tenant_id, id, batch_pk, 'bench', 'waybill/bench/' || id, 'photo ' || id || '.jpg', 'image/jpeg', 4711,
+        sha256(object_id::bytea), 'COMPLETE', true, now(), now()
+    FROM (SELECT * FROM objects WHERE tenant_id = $1 ORDER BY id DESC LIMIT 1000) AS o
+    WHERE NOT EXISTS (SELECT FROM uploads WHERE object_pk = o.id)
+"""
 _KEY = """
     CREATE OR REPLACE FUNCTION key(n bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS
     $$ SELECT ((1000000000 + n / 100) << 22) | (n % 100 + 1) $$
@@ -46,6 +55,7 @@ async def prepare(url: str, objects: int) -> tuple[str, int]:
             raise SystemExit(f"the data directory holds {there:,} objects: choose another for {objects:,}")
         if not there:
             await _fill(connection, tenant_id, user_id, objects)
+        await connection.execute(_FILES, tenant_id)
         return await _key(url, user_id), tenant_id
     finally:
         await connection.close()
