@@ -33,8 +33,9 @@ from models.notices import Notice, Outcome
 from waybill import dev, postgres, seaweedfs
 
 WAYBILL = str(Path(sys.executable).with_name("waybill"))
-CONCURRENCY = 10  # of the source, as many as `aws` has requests at once
+CONCURRENCY = 32  # of the source: a file has its place until the transaction is over that registers it
 SMALL_BYTES = 10_000
+BUCKET = "bench"  # not the service's own, of which it looks for files without a row
 MIB = 1024**2
 
 
@@ -50,7 +51,7 @@ def put(directory: Path, aws: Sequence[str], small: int, large_mib: int) -> None
             with (directory / kind / f"{number:05}.bin").open("wb") as file:
                 for begin in range(0, size, MIB):
                     file.write(os.urandom(min(MIB, size - begin)))
-        place = f"s3://{seaweedfs.BUCKET}/{kind}/"
+        place = f"s3://{BUCKET}/{kind}/"
         subprocess.run([*aws, "cp", "--recursive", "--quiet", str(directory / kind), place], check=True)
 
 
@@ -107,7 +108,7 @@ class Bench:
         self._tenant_id = tenant.id
         allowed = Allowed({(dev.TENANT, seaweedfs.PROFILE)}, [self._s3.url], directories=True)
         for kind in ("small", "large"):
-            origin = Location(seaweedfs.BUCKET, f"{kind}/", self._s3.url, profile=seaweedfs.PROFILE)
+            origin = Location(BUCKET, f"{kind}/", self._s3.url, profile=seaweedfs.PROFILE)
             row, _ = await Sources(Boxes([bytes(32)]), allowed).create(
                 Actor(tenant.id), tenant.slug, user.id, kind, origin, Directory(kind), CONCURRENCY
             )
@@ -157,7 +158,7 @@ async def measure(bench: Bench, directory: Path, aws: Sequence[str], rounds: int
         for kind, how in (("small", ["sync", "--quiet"]), ("large", ["cp", "--recursive", "--quiet"])):
             wanted = digests(directory / kind)
             there = directory / f"aws-{kind}-{number}"
-            place = f"s3://{seaweedfs.BUCKET}/{kind}/"
+            place = f"s3://{BUCKET}/{kind}/"
             ours, copies = await bench.copied(kind, sorted(path.name for path in (directory / kind).iterdir()))
             theirs = await asyncio.to_thread(by_aws, *aws, *how, place, str(there))
             for who, measured, where in (("waybill", ours, copies), ("aws", theirs, there)):
@@ -185,7 +186,7 @@ def main(rounds: int, small: int, large_mib: int) -> None:
         directory = Path(name)
         directory.chmod(0o755)
         data = directory / "data"
-        with postgres.running(data) as url, seaweedfs.Server(data) as s3:
+        with postgres.running(data) as url, seaweedfs.Server(data, buckets=(seaweedfs.BUCKET, BUCKET)) as s3:
             os.environ |= {
                 "AWS_ACCESS_KEY_ID": s3.credentials.access_key,
                 "AWS_SECRET_ACCESS_KEY": s3.credentials.secret_key,
