@@ -1,8 +1,10 @@
 """The files of `waybill sync-demo`: which they are, how they get into a bucket, and whether their copies are equal."""
 
 import asyncio
+import contextlib
 import hashlib
 import mimetypes
+import os
 import shutil
 import stat
 import subprocess
@@ -28,6 +30,7 @@ _MOST_BYTES = 1024**2
 _LONGEST_NAME = 200
 _SECONDS = 30
 _LEFT_OUT = {"__pycache__", "site-packages", "dist-packages", "node_modules"}
+_KEYS = (".key", ".pem")  # those of the library's tests are in every book, but look like secrets
 _SYSTEM_IMAGES = Path("/usr/share/pixmaps")
 
 _T = TypeVar("_T")
@@ -63,17 +66,17 @@ def chosen(most: int) -> list[DemoFile]:
 
 def _public(root: Path) -> Iterator[DemoFile]:
     """Regular files that all may read, in the order of their paths."""
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        name = relative.as_posix().replace("/", "--")
-        if _LEFT_OUT & set(relative.parts) or len(name.encode()) > _LONGEST_NAME or not name.isprintable():
-            continue
-        try:
-            found = path.lstat()
-        except OSError:
-            continue
-        if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IROTH and 0 < found.st_size <= _MOST_BYTES:
-            yield DemoFile(path, name, found.st_size)
+    for directory, below, names in os.walk(root):
+        below[:] = sorted(set(below) - _LEFT_OUT)
+        for file_name in sorted(names):
+            path = Path(directory, file_name)
+            name = path.relative_to(root).as_posix().replace("/", "--")
+            if len(os.fsencode(name)) > _LONGEST_NAME or not name.isprintable() or name.endswith(_KEYS):
+                continue
+            with contextlib.suppress(OSError):
+                found = path.lstat()
+                if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IROTH and 0 < found.st_size <= _MOST_BYTES:
+                    yield DemoFile(path, name, found.st_size)
 
 
 class Bucket:
