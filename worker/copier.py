@@ -21,10 +21,11 @@ from storage.names import component
 from storage.places import Place, opened
 from worker.attempts import Destination as Refusing
 from worker.attempts import at_destination
+from worker.placing import Placing
 from worker.root import Root
 from worker.transfers import Transfers, Whole
 
-_FINISHED_AT_ONCE = 3  # of each kind: each takes a connection to PostgreSQL
+_COMPLETED_AT_ONCE = 3  # each takes a connection to PostgreSQL
 _SECONDS = 20.0  # less than PostgreSQL lets a transaction wait for us
 DELETED_AT_ONCE = 100
 
@@ -40,8 +41,8 @@ class Copier:
     allowed: Allowed
     root: Root | None
     transfers: Transfers
-    placing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FINISHED_AT_ONCE))
-    completing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FINISHED_AT_ONCE))
+    placing: Placing = field(default_factory=Placing)
+    completing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_COMPLETED_AT_ONCE))
 
     async def copy(self, token: UUID, sync: Row) -> None:
         """The file is SYNCED then. Raises Trouble, ``models.copying.Lost``, and what the database does."""
@@ -60,14 +61,14 @@ class Copier:
 
     async def _into_directory(self, token: UUID, sync: Row, source: Place, key: str, directory: str) -> None:
         assert self.root is not None  # noqa: S101 - for the type checker: nothing is taken then
-        path = path_at(directory, sync)
-        async with (
-            self.transfers.into_file(source, key, self.root, sync["id"]) as whole,
-            self.placing,
-            copying.finishing(token, sync, _copied(path, whole)),
-        ):
-            with at_destination():
-                await self.transfers.threads.run(self.root.place, whole.partial, path.split("/"))
+        root, threads, path = self.root, self.transfers.threads, path_at(directory, sync)
+        async with self.transfers.into_file(source, key, root, sync["id"]) as whole:
+
+            async def put() -> None:
+                with at_destination():
+                    await threads.run(root.place, whole.partial, path.split("/"))
+
+            await self.placing.place(token, sync, _copied(path, whole), put)
 
     async def _into_bucket(self, token: UUID, sync: Row, source: Place, key: str, destination: Location) -> None:
         target_key = key_at(destination, sync)
@@ -95,7 +96,7 @@ class Copier:
 
     async def _delete(self, deletion: Row) -> None:
         try:
-            async with self.placing, copying.deleting(deletion) as free, _in_time():
+            async with self.placing.turns, copying.deleting(deletion) as free, _in_time():
                 if free:
                     await self._remove(deletion, locations.destination(orjson.loads(deletion["destination"])))
         except (Trouble, OSError) as error:
