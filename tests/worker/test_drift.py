@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from access.locations import Allowed
 from models import database, drifting, sources
 from models.drifting import Held
 from models.locations import Location
-from models.notices import Notice
 from storage.client import Storage
 from storage.locations import Away
 from storage.names import component
+from storage.places import Place
 from tests.conftest import BUCKETS
 from tests.worker.mirror import BUCKET, Mirror, new_copies, new_mirror
 from waybill import seaweedfs
@@ -185,7 +186,7 @@ async def test_other_directories_are_not_looked_at_and_strange_things_in_its_own
     deep.mkdir(parents=True)
     (deep / "long").write_bytes(b"")
     own.joinpath(*["d"] * 40).mkdir(parents=True)
-    Path(os.fsdecode(bytes(own / "b") + b"/\xff")).write_bytes(b"")
+    (own / "b" / os.fsdecode(b"\xff")).write_bytes(b"")
     os.mkfifo(own / "b" / "fifo")
     (own / "empty").mkdir()
     assert await drift.found(verify=True) == {"EXTRA": ["\\xff", "d", "f", "fifo", "long"]}
@@ -225,9 +226,8 @@ async def test_what_is_being_copied_or_was_deleted_or_has_failed_is_no_drift(
 
     async def copied_meanwhile(held: Held) -> None:
         await begin(held)
-        await database.execute(
-            "UPDATE syncs SET synced_at = now() + interval '1 s' WHERE source_id = $1", held.source["id"]
-        )
+        later = "UPDATE syncs SET synced_at = now() + interval '1 s' WHERE tenant_id = $1 AND source_id = $2"
+        await database.execute(later, *held.of)
 
     monkeypatch.setattr(drifting, "begin", copied_meanwhile)
     assert await drift.found() == NOTHING
@@ -242,11 +242,20 @@ async def test_file_that_gets_its_name_just_now_is_not_extra(drift: Drift) -> No
         drift.mirror.source["id"],
     )
     path = f"{drift.mirror.tenant_slug}/copies/b/r/a.bin"
+    placed = asyncio.Event()
+
+    async def found() -> dict[str, list[str]]:
+        await placed.wait()
+        return await drift.found()
+
+    checking = asyncio.create_task(found())  # here, so that the transaction is not its own
     async with database.transaction():
         await database.fetch("SELECT pg_advisory_xact_lock(hashtextextended($2, $1))", drift.mirror.source["id"], path)
-        checking = asyncio.create_task(in_another_connection(drift.found()))
-        waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        while not await database.fetch(waiting):
+        placed.set()
+        while not await database.fetch(
+            "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()"
+            " WHERE l.locktype = 'advisory' AND NOT l.granted"
+        ):
             assert not checking.done()
         await database.execute(
             "UPDATE syncs SET path = $2, size_bytes = 1, sha256 = sha256('r'), etag = '', synced_at = now(),"
@@ -254,10 +263,6 @@ async def test_file_that_gets_its_name_just_now_is_not_extra(drift: Drift) -> No
             *(drift.mirror.source["id"], path),
         )
     assert await checking == NOTHING
-
-
-async def in_another_connection(work: Any) -> Any:
-    return await work
 
 
 @pytest.mark.parametrize("prefix", ["", "{oeid}/", "{oeid}/{ref_id}-", "{oeid}-{ref_id}/"])
@@ -278,7 +283,7 @@ async def test_keys_that_no_notice_could_tell_of_are_not_unknown(
     drift: Drift, storage: Storage, tmp_path: Path
 ) -> None:
     drift.copies._checker = Checker(drift.copies._copier, 5)
-    keys = ["b", "b/r", "b/r/", "b/r/s/t", "b/too-long/a", "b/r/a\\b", "b/r/a\x7f", "c/r/a"]
+    keys = ["x", "b/f", "b/r/", "b/r/s/t", "b/too-long/a", "b/r/a\\b", "b/r/a\x7f", "c/r/a"]
     for key in keys:
         await storage.client.put_object(Bucket=BUCKET, Key=f"drift/{tmp_path.name}/{key}", Body=b"x")
     assert await drift.found() == {"UNKNOWN": ["r"]}
@@ -327,7 +332,7 @@ async def test_broken_off_report_is_begun_anew_and_counts_nothing_twice(
     drift.mirror.file("r").unlink()
     compared = drifting.compared
 
-    async def cancelled(*arguments: Any) -> Any:
+    async def cancelled(*_: Any) -> Any:
         raise asyncio.CancelledError
 
     monkeypatch.setattr(drifting, "compared", cancelled)
@@ -342,8 +347,6 @@ async def test_broken_off_report_is_begun_anew_and_counts_nothing_twice(
 
 
 async def kept(drift: Drift) -> Any:
-    import orjson
-
     key = drift.mirror.source["id"]
     return orjson.loads((await drifting.latest(drift.mirror.source["tenant_id"], [key]))[key]["report"])
 
@@ -368,7 +371,8 @@ async def test_one_at_a_time_makes_a_report_until_it_is_not_heard_of(drift: Drif
     tenant_id, source_id = drift.mirror.source["tenant_id"], drift.mirror.source["id"]
     held = await drift.held()
     source = await sources.addressed(drift.mirror.tenant_slug, "photos")
-    assert source and await drifting.take(source, repair=False, verify=False) is None
+    assert source
+    assert await drifting.take(source, repair=False, verify=False) is None
     await drifting.ask(tenant_id, source_id, repair=True, verify=False)
     assert await drift.checker.check_due() == 0
     await database.execute("UPDATE drift_reports SET held_until = now() WHERE source_id = $1", source_id)
@@ -406,9 +410,6 @@ async def test_source_that_cannot_be_asked_or_is_not_allowed_gets_a_report_that_
     assert (report.problem, report.counts) == ("CONFIGURATION", {})
     assert "WAYBILL_SYNC_ENDPOINTS" in str(report.error)
 
-    async def away(*_: Any, **__: Any) -> Any:
-        raise Away
-
     async with away_after_a_page(monkeypatch):
         report = await drift.report(repair=True)
     assert report.problem == "NETWORK"
@@ -417,8 +418,6 @@ async def test_source_that_cannot_be_asked_or_is_not_allowed_gets_a_report_that_
 
 @asynccontextmanager
 async def away_after_a_page(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    from storage.places import Place
-
     listing = Place.listing
 
     async def broken(self: Place, prefix: str) -> AsyncIterator[Any]:
