@@ -10,7 +10,7 @@ from models import DriftKind
 from models.drifting import Held
 from storage.locations import Trouble
 
-_NAMED = 150  # of each kind, so that there are less than 1,000 of all
+_NAMED = 100  # of each kind: a page of GraphQL
 
 _log = logging.getLogger(__name__)
 

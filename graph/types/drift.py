@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import strawberry
 
+from graph.context import Info
 from graph.scalars import Count
 from models import DriftKind
 from models.pages import Row
@@ -55,10 +56,14 @@ class DriftReport:
         description="The code of what kept the report or the repair from being whole; null if they are."
     )
     error: str | None = strawberry.field(description="The same in words.")
-    items: list[DriftItem] = strawberry.field(description="Up to 150 of each kind.")
+    named: strawberry.Private[list[dict[str, Any]]]
 
     @classmethod
     def of(cls, row: Row) -> "DriftReport":
         report = orjson.loads(row["report"])
-        items = [DriftItem.of(item) for item in report.pop("items")]
-        return cls(checked_at=row["checked_at"], items=items, **report)
+        return cls(checked_at=row["checked_at"], named=report.pop("items"), **report)
+
+    @strawberry.field(description="What differs, by its kind; up to 100 of each are kept by name.")
+    def items(self, info: Info, kind: DriftKind | None = None, first: int | None = None) -> list[DriftItem]:
+        most = info.context.bounds(first, None, None, None, b"").limit
+        return [DriftItem.of(item) for item in self.named if kind in (None, item["kind"])][:most]

@@ -22,7 +22,7 @@ from waybill.syncing import sync_sources
 CHECK = """mutation($name: String! = "photos", $repair: Boolean! = false, $verify: Boolean! = false) {
   checkSyncSource(input: {name: $name, repair: $repair, verify: $verify}) { source { driftAskedAt } } }"""
 DRIFT = """drift { checkedAt copies missing damaged changed gone extra unknown queued repair verify problem error
-  items { kind path key batchId objectId fileName } }"""
+  items(first: 100) { kind path key batchId objectId fileName } }"""
 SOURCE = f'{{ syncSource(name: "photos") {{ driftAskedAt {DRIFT} }} }}'
 LIST = f"{{ syncSources {{ nodes {{ driftAskedAt {DRIFT} }} }} }}"
 
@@ -82,6 +82,9 @@ async def test_comparison_is_asked_for_made_by_a_worker_and_shown(
             }
         ],
     }
+    only = 'query($kind: DriftKind) { syncSource(name: "photos") { drift { items(kind: $kind) { key } } } }'
+    for kind, count in (("UNKNOWN", 1), ("EXTRA", 0)):
+        assert len((await admin.execute(only, kind=kind))["syncSource"]["drift"]["items"]) == count
     syncs = await admin.execute("{ syncs { nodes { state fileType object { objectId } } } }")
     assert syncs["syncs"]["nodes"] == [{"state": "QUEUED", "fileType": "image/jpeg", "object": {"objectId": "o"}}]
 

@@ -3,86 +3,22 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
 
-from access.locations import Allowed
-from models import database, drifting, sources
+from models import database, drifting
 from models.drifting import Held
 from models.locations import Location
 from storage.client import Storage
-from storage.locations import Away
 from storage.names import component
-from storage.places import Place
 from tests.conftest import BUCKETS
-from tests.worker.mirror import BUCKET, Mirror, new_copies, new_mirror
+from tests.worker.drifts import NOTHING, Drift
+from tests.worker.mirror import BUCKET, new_mirror
 from waybill import seaweedfs
 from worker.copies import Copies
 from worker.drift import Checker
-from worker.drift_report import Item, Report
-
-NOTHING: dict[str, list[str]] = {}
-
-
-@dataclass
-class Drift:
-    mirror: Mirror
-    copies: Copies
-    items: list[Item] = field(default_factory=list)
-
-    @property
-    def checker(self) -> Checker:
-        return self.copies._checker
-
-    async def held(self, *, repair: bool = False, verify: bool = False) -> Held:
-        source = await sources.addressed(self.mirror.tenant_slug, "photos")
-        held = source and await drifting.take(source, repair=repair, verify=verify)
-        assert held
-        return held
-
-    async def report(self, *, repair: bool = False, verify: bool = False) -> Report:
-        self.items = []
-        return await self.checker.check(await self.held(repair=repair, verify=verify), self.items.append)
-
-    async def found(self, *, verify: bool = False) -> dict[str, list[str]]:
-        """Of each kind the objects, or the last parts of paths."""
-        report = await self.report(verify=verify)
-        assert report.problem is None, report.error
-        found: dict[str, list[str]] = {}
-        for one in self.items:
-            found.setdefault(one.kind, []).append(one.object_id or str(one.path).rpartition("/")[2])
-        assert {kind: len(items) for kind, items in found.items()} == report.counts
-        return {kind: sorted(items) for kind, items in found.items()}
-
-    async def copy(self, *ref_ids: str) -> None:
-        for ref_id in ref_ids:
-            await self.mirror.put(ref_id.encode(), ref_id)
-        await self.mirror.ask(*ref_ids)
-        await self.copies.drain()
-        assert set((await self.mirror.states()).values()) == {"SYNCED"}
-
-
-PREFIX = "{oeid}/{ref_id}/"
-
-
-@pytest.fixture
-async def drift(copies: Copies, storage: Storage, seaweed: seaweedfs.Server, tmp_path: Path) -> Drift:
-    mirror = await new_mirror(storage, seaweed, tmp_path / "root", prefix=f"drift/{tmp_path.name}/{PREFIX}")
-    return Drift(mirror, copies)
-
-
-@pytest.fixture
-async def in_bucket(copies: Copies, storage: Storage, seaweed: seaweedfs.Server, tmp_path: Path) -> Drift:
-    """Its copies are in another bucket."""
-    place = Location(BUCKETS[1], f"drift/{tmp_path.name}/", seaweed.url, profile=seaweedfs.PROFILE)
-    prefix = f"drift/{tmp_path.name}/{PREFIX}"
-    return Drift(await new_mirror(storage, seaweed, tmp_path, prefix=prefix, destination=place), copies)
+from worker.drift_report import Item
 
 
 async def test_each_kind_is_found_and_named_and_a_repair_leaves_what_it_cannot_mend(
@@ -323,150 +259,6 @@ async def test_copy_in_a_sealed_batch_is_made_again_and_the_batch_stays_as_it_is
     assert await drift.found() == NOTHING
     assert drift.mirror.file("r").read_bytes() == b"another"
     assert (await drift.mirror.rows())["r"]["data"] == before
-
-
-async def test_broken_off_report_is_begun_anew_and_counts_nothing_twice(
-    drift: Drift, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await drift.copy("r", "s")
-    drift.mirror.file("r").unlink()
-    compared = drifting.compared
-
-    async def cancelled(*_: Any) -> Any:
-        raise asyncio.CancelledError
-
-    monkeypatch.setattr(drifting, "compared", cancelled)
-    await drifting.ask(drift.mirror.source["tenant_id"], drift.mirror.source["id"], repair=False, verify=False)
-    with pytest.raises(asyncio.CancelledError):
-        await drift.checker.check_due()
-    monkeypatch.setattr(drifting, "compared", compared)
-    assert await drift.checker.check_due() == 1
-    assert await drift.checker.check_due() == 0
-    assert (await kept(drift))["missing"] == 1
-    assert await database.fetch("SELECT FROM drift_found WHERE source_id = $1", drift.mirror.source["id"]) == []
-
-
-async def kept(drift: Drift) -> Any:
-    key = drift.mirror.source["id"]
-    return orjson.loads((await drifting.latest(drift.mirror.source["tenant_id"], [key]))[key]["report"])
-
-
-async def test_report_whose_list_was_lost_makes_nothing_of_it(drift: Drift, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As by a crash of PostgreSQL, which empties such tables: nothing would be where it should."""
-    await drift.copy("r")
-    compared = drifting.compared
-
-    async def after_a_crash(held: Held, *arguments: Any) -> Any:
-        await database.execute("DELETE FROM drift_found WHERE source_id = $1", held.source["id"])
-        return await compared(held, *arguments)
-
-    monkeypatch.setattr(drifting, "compared", after_a_crash)
-    with pytest.raises(drifting.ReportLost):
-        await drift.report(repair=True)
-    assert await drift.mirror.states() == {"r": "SYNCED"}
-
-
-async def test_one_at_a_time_makes_a_report_until_it_is_not_heard_of(drift: Drift) -> None:
-    await drift.copy("r")
-    tenant_id, source_id = drift.mirror.source["tenant_id"], drift.mirror.source["id"]
-    held = await drift.held()
-    source = await sources.addressed(drift.mirror.tenant_slug, "photos")
-    assert source
-    assert await drifting.take(source, repair=False, verify=False) is None
-    await drifting.ask(tenant_id, source_id, repair=True, verify=False)
-    assert await drift.checker.check_due() == 0
-    await database.execute("UPDATE drift_reports SET held_until = now() WHERE source_id = $1", source_id)
-    assert await drift.checker.check_due() == 1
-    with pytest.raises(drifting.ReportLost):
-        await drift.checker.check(held)
-    assert (await kept(drift))["repair"] is True
-
-
-async def test_what_is_asked_for_while_one_is_made_is_made_after_it(
-    drift: Drift, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tenant_id, source_id = drift.mirror.source["tenant_id"], drift.mirror.source["id"]
-    begin = drifting.begin
-
-    async def asked_meanwhile(held: Held) -> None:
-        await begin(held)
-        monkeypatch.setattr(drifting, "begin", begin)
-        await drifting.ask(tenant_id, source_id, repair=False, verify=True)
-
-    await drifting.ask(tenant_id, source_id, repair=False, verify=False)
-    monkeypatch.setattr(drifting, "begin", asked_meanwhile)
-    assert [await drift.checker.check_due() for _ in range(3)] == [1, 1, 0]
-    assert (await kept(drift))["verify"] is True
-
-
-async def test_source_that_cannot_be_asked_or_is_not_allowed_gets_a_report_that_says_so(
-    drift: Drift, seaweed: seaweedfs.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await drift.copy("r")
-    drift.mirror.file("r").unlink()
-    allowed = Allowed([(drift.mirror.tenant_slug, seaweedfs.PROFILE)], [], directories=True)
-    async with new_copies(seaweed, tmp_path / "root", allowed=allowed) as copies:
-        report = await Drift(drift.mirror, copies).report(repair=True)
-    assert (report.problem, report.counts) == ("CONFIGURATION", {})
-    assert "WAYBILL_SYNC_ENDPOINTS" in str(report.error)
-
-    async with away_after_a_page(monkeypatch):
-        report = await drift.report(repair=True)
-    assert report.problem == "NETWORK"
-    assert await drift.mirror.states() == {"r": "SYNCED"}  # nothing is made of half a listing
-
-
-@asynccontextmanager
-async def away_after_a_page(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    listing = Place.listing
-
-    async def broken(self: Place, prefix: str) -> AsyncIterator[Any]:
-        async for page in listing(self, prefix):
-            yield page
-            raise Away
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Place, "listing", broken)
-        yield
-
-
-async def test_all_pages_are_compared_and_the_first_of_each_kind_are_kept(
-    drift: Drift, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("worker.drift._ROWS", 3)
-    monkeypatch.setattr("worker.shelves._PER_PAGE", 3)
-    monkeypatch.setattr("models.drifting._LOCKED", 2)
-    monkeypatch.setattr("models.drifting._FORGOTTEN", 4)
-    monkeypatch.setattr("storage.places._KEYS_PER_PAGE", 3)
-    monkeypatch.setattr("worker.drift_report._NAMED", 4)
-    ref_ids = [f"r{number}" for number in range(8)]
-    await drift.copy(*ref_ids)
-    assert await drift.found(verify=True) == NOTHING
-    for ref_id in ref_ids:
-        mirrored = drift.mirror.file(ref_id)
-        mirrored.rename(mirrored.with_name("moved"))
-        await drift.mirror.put(b"", f"new-{ref_id}")
-    found = await drift.found()
-    assert found == {
-        "MISSING": ref_ids,
-        "EXTRA": ["moved"] * 8,
-        "UNKNOWN": [f"new-{ref_id}" for ref_id in ref_ids],
-    }
-    report = await kept(drift)
-    assert [report[kind] for kind in ("missing", "extra", "unknown")] == [8, 8, 8]
-    assert len(report["items"]) == 12
-    assert await database.fetch("SELECT FROM drift_found WHERE source_id = $1", drift.mirror.source["id"]) == []
-
-
-async def test_worker_without_a_root_leaves_reports_on_directories_to_others(
-    drift: Drift, in_bucket: Drift, seaweed: seaweedfs.Server
-) -> None:
-    for one in (drift, in_bucket):
-        await drifting.ask(one.mirror.source["tenant_id"], one.mirror.source["id"], repair=False, verify=False)
-    async with new_copies(seaweed, None) as copies:
-        assert [await copies._checker.check_due() for _ in range(2)] == [1, 0]
-    assert (await kept(in_bucket))["problem"] is None
-    assert await drift.checker.check_due() == 1
 
 
 def test_key_is_read_back_where_it_can_be_read_in_one_way_only() -> None:
