@@ -178,6 +178,15 @@ async def _forget(held: Held) -> None:
         pass
 
 
+async def forget_broken_off() -> int:
+    """Some of what was listed for reports that nobody makes any more; how much."""
+    return await database.execute(
+        "DELETE FROM drift_found WHERE ctid = ANY(ARRAY(SELECT f.ctid FROM drift_found f JOIN drift_reports r"
+        " ON r.source_id = f.source_id WHERE r.held_until IS NULL OR r.held_until <= now() LIMIT $1))",
+        _FORGOTTEN,
+    )
+
+
 async def untold(held: Held, files: Sequence[tuple[str, str, str]]) -> list[int]:
     """The places in this list of files, by oeid, ref_id and name, that no row is about."""
     columns = map(list, zip(*files, strict=True))

@@ -57,10 +57,10 @@ class Checker:
     max_id_characters: int
 
     async def check_due(self) -> int:
-        """How many reports were made that somebody had asked for: at most one."""
+        """Make a report that somebody has asked for, or clear away some of what broken off ones have left; how much."""
         held = await drifting.take_asked(directories=self.copier.root is not None)
         if held is None:
-            return 0
+            return await drifting.forget_broken_off()
         try:
             await self.check(held)
         except ReportLost:

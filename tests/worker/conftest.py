@@ -160,7 +160,8 @@ async def alone(copies_url: str) -> AsyncIterator[None]:
     async with database.connected(database.config(copies_url, max_connections=8)):
         yield
         await database.execute("UPDATE sync_sources SET paused_at = now() WHERE paused_at IS NULL")
-        await database.execute("DELETE FROM copy_deletions")
+        for table in ("copy_deletions", "drift_reports", "drift_found"):
+            await database.execute(f"DELETE FROM {table}")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from access.locations import Allowed
 from models import database, drifting, sources
-from models.drifting import Held
+from models.drifting import Entry, Held, Listed
 from storage.locations import Away
 from storage.places import Place
 from tests.worker.drifts import NOTHING, Drift
@@ -35,7 +35,25 @@ async def test_broken_off_report_is_begun_anew_and_counts_nothing_twice(
     assert await drift.checker.check_due() == 1
     assert await drift.checker.check_due() == 0
     assert (await drift.kept())["missing"] == 1
-    assert await database.fetch("SELECT FROM drift_found WHERE source_id = $1", drift.key[1]) == []
+    assert await listed(drift) == []
+
+
+async def listed(drift: Drift) -> list[Any]:
+    return await database.fetch("SELECT FROM drift_found WHERE source_id = $1", drift.key[1])
+
+
+async def test_what_a_broken_off_report_has_listed_is_cleared_away(
+    drift: Drift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await drift.copy("r", "s")
+    held = await drift.held()
+    await drifting.begin(held)
+    monkeypatch.setattr("models.drifting._FORGOTTEN", 1)
+    await drifting.add(held, Listed.KEY, [Entry("a", 0), Entry("b", 0)])
+    assert await drift.checker.check_due() == 0
+    await drifting.let_go(held)
+    assert [await drift.checker.check_due() for _ in range(4)] == [1, 1, 1, 0]
+    assert await listed(drift) == []
 
 
 async def test_report_whose_list_was_lost_makes_nothing_of_it(drift: Drift, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +151,7 @@ async def test_all_pages_are_compared_and_the_first_of_each_kind_are_kept(
     report = await drift.kept()
     assert [report[kind] for kind in ("missing", "extra", "unknown")] == [8, 8, 8]
     assert len(report["items"]) == 12
-    assert await database.fetch("SELECT FROM drift_found WHERE source_id = $1", drift.key[1]) == []
+    assert await listed(drift) == []
 
 
 async def test_worker_without_a_root_leaves_reports_on_directories_to_others(
