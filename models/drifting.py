@@ -192,10 +192,12 @@ async def untold(held: Held, files: Sequence[tuple[str, str, str]]) -> list[int]
     columns = map(list, zip(*files, strict=True))
     rows = await database.fetch(
         "SELECT n.place - 1 AS place FROM unnest($3::text[], $4::text[], $5::text[]) WITH ORDINALITY"
-        " AS n (oeid, ref_id, name, place) LEFT JOIN LATERAL (SELECT true AS there FROM batches b"
-        " JOIN objects o ON o.tenant_id = $1 AND o.object_id = n.ref_id AND o.batch_pk = b.id"
-        " JOIN syncs s ON s.tenant_id + 0 = $1 AND s.source_id = $2 AND s.object_pk = o.id AND s.file_name = n.name"
-        " WHERE b.tenant_id = $1 AND b.batch_id = n.oeid LIMIT 1) AS k ON true WHERE k.there IS NULL",
+        # The first one that is not before it, by an index in that order: "=" would offer another one, with the tenant.
+        " AS n (oeid, ref_id, name, place) LEFT JOIN LATERAL (SELECT id, object_id FROM objects"
+        " WHERE tenant_id = $1 AND object_id >= n.ref_id ORDER BY object_id LIMIT 1) AS o ON o.object_id = n.ref_id"
+        " LEFT JOIN LATERAL (SELECT true AS there FROM syncs s JOIN batches b ON b.id = s.batch_pk"
+        " WHERE s.tenant_id + 0 = $1 AND s.source_id = $2 AND s.object_pk = o.id AND s.file_name = n.name"
+        " AND b.batch_id = n.oeid LIMIT 1) AS k ON true WHERE k.there IS NULL",
         *(*held.of, *columns),
     )
     return [row["place"] for row in rows]
@@ -232,8 +234,7 @@ async def compared(held: Held, prefix: str, after: tuple[int, str], most: int) -
         " state = 'SYNCED' AND synced_at < $6 AS is_settled FROM syncs WHERE tenant_id + 0 = $1 AND source_id = $2"
         " AND (object_pk, file_name) > ($3, $4) ORDER BY object_pk, file_name LIMIT $5)"
         " SELECT p.*, b.batch_id, o.object_id, c.size_bytes AS copy_size, k.size_bytes AS key_size, k.etag AS key_etag"
-        " FROM page p JOIN objects o ON o.tenant_id = $1 AND o.id = p.object_pk"
-        " JOIN batches b ON b.tenant_id = $1 AND b.id = p.batch_pk"
+        " FROM page p JOIN objects o ON o.id = p.object_pk JOIN batches b ON b.id = p.batch_pk"
         " LEFT JOIN LATERAL (SELECT size_bytes FROM drift_found WHERE source_id = $2 AND place = 'COPY'"
         " AND name = p.path LIMIT 1) AS c ON true"
         " LEFT JOIN LATERAL (SELECT size_bytes, etag FROM drift_found WHERE source_id = $2 AND place = 'KEY'"

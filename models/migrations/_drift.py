@@ -4,6 +4,8 @@ SQL = """
     ALTER TABLE drift_reports ADD CONSTRAINT drift_reports_source_fkey
         FOREIGN KEY (tenant_id, source_id) REFERENCES sync_sources (tenant_id, id) ON DELETE CASCADE;
 
+    CREATE INDEX copy_deletions_path ON copy_deletions (source_id, path);
+
     -- Listed anew by each report, so that it need not survive a crash.
     CREATE UNLOGGED TABLE drift_found (
         source_id bigint NOT NULL,
@@ -17,5 +19,6 @@ SQL = """
 
 REVERSE_SQL = """
     DROP TABLE drift_found;
+    DROP INDEX copy_deletions_path;
     ALTER TABLE drift_reports DROP CONSTRAINT drift_reports_source_fkey;
 """

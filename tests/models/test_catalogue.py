@@ -94,6 +94,7 @@ _UNDER_WAY = "(state)::text = ANY ((ARRAY['QUEUED'::character varying, 'RUNNING'
 SYNCS_INDEXES = {
     "syncs_due": f"syncs USING btree (source_id, due_at) WHERE ({_UNDER_WAY})",
     "syncs_oldest": f"syncs USING btree (source_id, queued_at) WHERE ({_QUEUED})",
+    "copy_deletions_path": "copy_deletions USING btree (source_id, path)",
     "drift_found_name": "drift_found USING btree (source_id, place, name)",
     "syncs_path": "syncs USING btree (source_id, path) WHERE (path IS NOT NULL)",
 }
