@@ -46,18 +46,23 @@ class Copier:
 
     async def copy(self, token: UUID, sync: Row) -> None:
         """The file is SYNCED then. Raises Trouble, ``models.copying.Lost``, and what the database does."""
-        origin = locations.location(orjson.loads(sync["origin"]))
-        destination = locations.destination(orjson.loads(sync["destination"]))
-        try:
-            check(self.allowed, sync["tenant_slug"], origin, destination)
-        except WaybillError as error:
-            raise Misconfigured(str(error)) from error
+        origin, destination = self.between(sync)
         key = origin.key(sync["batch_id"], sync["object_id"], sync["file_name"])
         async with opened(self.places, origin, sync["tenant_slug"]) as source:
             if isinstance(destination, Location):
                 await self._into_bucket(token, sync, source, key, destination)
             else:
                 await self._into_directory(token, sync, source, key, destination.directory)
+
+    def between(self, source: Row) -> tuple[Location, Destination]:
+        """Where files of the source come from and go to. Raises Misconfigured where that is not allowed."""
+        origin = locations.location(orjson.loads(source["origin"]))
+        destination = locations.destination(orjson.loads(source["destination"]))
+        try:
+            check(self.allowed, source["tenant_slug"], origin, destination)
+        except WaybillError as error:
+            raise Misconfigured(str(error)) from error
+        return origin, destination
 
     async def _into_directory(self, token: UUID, sync: Row, source: Place, key: str, directory: str) -> None:
         assert self.root is not None  # noqa: S101 - for the type checker: nothing is taken then
@@ -117,13 +122,24 @@ class Copier:
 
 def key_at(destination: Location, sync: Row) -> str:
     """Of a copy in a bucket."""
-    return destination.prefix + "/".join((sync["source"], sync["batch_id"], sync["object_id"], sync["file_name"]))
+    names = (sync["batch_id"], sync["object_id"], sync["file_name"])
+    return prefix_at(destination, sync["source"]) + "/".join(names)
+
+
+def prefix_at(destination: Location, source: str) -> str:
+    """Of all copies of the source (its name) in a bucket."""
+    return f"{destination.prefix}{source}/"
 
 
 def path_at(directory: str, sync: Row) -> str:
     """Of a copy in a directory, below the root."""
     names = (sync["batch_id"], sync["object_id"], sync["file_name"])
-    return "/".join((sync["tenant_slug"], directory, *map(component, names)))
+    return "/".join((directory_at(directory, sync["tenant_slug"]), *map(component, names)))
+
+
+def directory_at(directory: str, tenant_slug: str) -> str:
+    """Of all copies of a source, below the root."""
+    return f"{tenant_slug}/{directory}"
 
 
 def _copied(path: str, whole: Whole) -> Copied:

@@ -9,16 +9,19 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
+from models.drifting import Entry
 from worker.partial import Partial
+from worker.walk import below, size_of
 
 _PARTIAL = ".partial"  # no tenant's: slugs have no dots
 _OF_A_SOURCE = 2  # components that stay when they are empty
 _KEPT_SECONDS = 24 * 3600.0
 _TRIES = 5
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PAIRS = (("a", "A"), ("\u00e9", "e\u0301"))  # which are one file where case, or the way of writing, does not count
 
@@ -87,6 +90,37 @@ class Root:
                     if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                         return
                     raise
+
+    def walk(self, path: str) -> Generator[Entry, None, None]:
+        """What is below a directory, in any order and however deep; nothing where it is not there."""
+        with contextlib.ExitStack() as stack:
+            try:
+                directory = stack.enter_context(self._opened(path.split("/")))
+            except FileNotFoundError:
+                return
+            yield from below(directory, path)
+
+    def size(self, path: str) -> int | None:
+        """-1 of what is no file; None where nothing is there, or only behind a link."""
+        *components, name = path.split("/")
+        try:
+            with self._opened(components) as directory:
+                return size_of(os.stat(name, dir_fd=directory, follow_symlinks=False))
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise
+
+    def open(self, path: str) -> int | None:
+        """A descriptor to read with, which is closed by whoever called; None where nothing is there."""
+        *components, name = path.split("/")
+        try:
+            with self._opened(components) as directory:
+                return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise
 
     def sweep(self) -> int:
         """Remove what nobody has written to for a day: its row is gone, or done, or begins anew. How much there was."""

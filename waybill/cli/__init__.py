@@ -20,6 +20,7 @@ COMMANDS = {
     "token": "waybill.cli.keys",
     "source": "waybill.cli.sources",
     "sign": "waybill.cli.sign",
+    "drift": "waybill.cli.drift",
     "sync-demo": "waybill.cli.sync_demo",
     "audit": "waybill.cli.audit",
     "import": "waybill.cli.transfer",
