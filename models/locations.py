@@ -1,8 +1,11 @@
 """Where files come from and go to, as sources keep it. ``access.locations`` says which a tenant may use."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
+
+_IDS = re.compile(r"\{oeid\}|\{ref_id\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,8 @@ class Location:
     role: str = ""  # ARN, which is assumed with the tenant's slug as external id
 
     def key(self, oeid: str, ref_id: str, file_name: str) -> str:
-        # Not str.format, which would read attributes of what is put in.
-        return self.prefix.replace("{oeid}", oeid).replace("{ref_id}", ref_id) + file_name
+        # Not str.format, which would read attributes of what is put in; nor one after the other, in what is put in.
+        return _IDS.sub(lambda found: oeid if found[0] == "{oeid}" else ref_id, self.prefix) + file_name
 
 
 @dataclass(frozen=True, slots=True)

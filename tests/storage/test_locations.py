@@ -154,6 +154,11 @@ def test_codes_of_s3_are_told_apart(status: int, code: str, trouble: type[Troubl
         raise ClientError(response, "GetObject")
 
 
+def test_ids_that_look_like_those_of_the_prefix_stay_as_they_are() -> None:
+    place = Location("bucket", "in/{oeid}/{ref_id}/{name}-")
+    assert place.key("{ref_id}", "{oeid}", "{oeid}.jpg") == "in/{ref_id}/{oeid}/{name}-{oeid}.jpg"
+
+
 async def test_server_that_looks_at_no_conditions_is_found_out() -> None:
     class Careless:
         async def get_object(self, **_: str) -> Any:
