@@ -17,6 +17,7 @@ LEASE = timedelta(seconds=30)  # for which a file is whose who took it
 _NAMES = ("file_name", "file_type", "size", "sha256")  # of the pairs that say what was copied
 _DELETING = timedelta(minutes=2)
 _LONGEST_BACKOFF = timedelta(hours=1)
+_FREE = "SELECT id FROM syncs WHERE id = ANY($1::bigint[]) AND taken_by = $2 FOR NO KEY UPDATE SKIP LOCKED"
 
 
 class Copied(NamedTuple):
@@ -81,9 +82,13 @@ async def take(
 
 
 async def going_on(token: UUID, syncs: Sequence[int]) -> set[int]:
-    """Have them (primary keys) for a while from now; those that are still whose who has the token."""
+    """Have them (primary keys) for a while from now; those that are still whose who has the token.
+
+    It waits for none: one that is locked is just being finished, and nobody takes it, or deleted.
+    """
     rows = await database.fetch(
-        "UPDATE syncs SET due_at = now() + $3::interval WHERE id = ANY($1::bigint[]) AND taken_by = $2 RETURNING id",
+        "WITH kept AS (UPDATE syncs SET due_at = now() + $3::interval WHERE id = ANY(ARRAY("
+        f"{_FREE}))) SELECT id FROM syncs WHERE id = ANY($1::bigint[]) AND taken_by = $2",
         *(list(syncs), token, LEASE),
     )
     return {row["id"] for row in rows}
@@ -158,7 +163,7 @@ async def put_back(token: UUID, syncs: Sequence[int]) -> None:
     """They are tried again at once, by whoever can, and this attempt does not count."""
     await database.execute(
         "UPDATE syncs SET state = 'QUEUED', taken_by = NULL, due_at = now(), attempts = attempts - 1"
-        " WHERE id = ANY($1::bigint[]) AND taken_by = $2",
+        f" WHERE id = ANY(ARRAY({_FREE}))",
         *(list(syncs), token),
     )
 
@@ -174,6 +179,12 @@ async def fail(token: UUID, sync: int, problem: str, error: str) -> None:
 async def retry(tenant_id: int, syncs: Sequence[int]) -> set[int]:
     """Those (primary keys) that FAILED are queued as if they were new, and returned; the others stay as they are."""
     async with database.transaction():
+        # The objects first, as everything locks that changes them.
+        await database.fetch(
+            "SELECT FROM objects WHERE tenant_id = $1 AND id = ANY(ARRAY("
+            "SELECT object_pk FROM syncs WHERE tenant_id = $1 AND id = ANY($2::bigint[]))) ORDER BY id FOR KEY SHARE",
+            *(tenant_id, list(syncs)),
+        )
         rows = await database.fetch(
             "UPDATE syncs SET state = 'QUEUED', queued_at = date_trunc('milliseconds', now()), due_at = now(),"
             " attempts = 0, problem = NULL, error = NULL WHERE tenant_id = $1 AND id = ANY(ARRAY("

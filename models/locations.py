@@ -22,9 +22,14 @@ class Location:
     profile: str = ""  # of the service's AWS configuration
     role: str = ""  # ARN, which is assumed with the tenant's slug as external id
 
+    @property
+    def tells_batches_apart(self) -> bool:
+        """Whether no file of a batch has a key that one of another batch could have: no id or name has a "/" in it."""
+        return any("{oeid}" in part and "{ref_id}" not in part for part in self.prefix.split("/")[:-1])
+
     def key(self, oeid: str, ref_id: str, file_name: str) -> str:
-        # Not str.format, which would read attributes of what is put in.
-        return self.prefix.replace("{oeid}", oeid).replace("{ref_id}", ref_id) + file_name
+        # Not str.format, which would read attributes of what is put in; nor one after the other, in what is put in.
+        return _PLACEHOLDER.sub(lambda found: oeid if found[1] == "oeid" else ref_id, self.prefix) + file_name
 
     @property
     def common(self) -> str:

@@ -3,6 +3,7 @@
 Trouble                 what S3 does not give
 ├── NotThere            NOT_FOUND
 ├── Denied              ACCESS_DENIED
+│   └── Unfit           ACCESS_DENIED
 ├── Changed             CHANGED
 ├── Away                NETWORK
 └── Misconfigured       CONFIGURATION
@@ -84,6 +85,10 @@ class Denied(Trouble):
     """S3 refuses the file to the identity of the source."""
 
     code = "ACCESS_DENIED"
+
+
+class Unfit(Denied):
+    """S3 does not take the request."""  # for whoever it may be: the name is too long, for instance
 
 
 class Changed(Trouble):
@@ -270,4 +275,4 @@ def _translated(error: ClientError) -> Trouble:
         return NotThere()
     if status in (409, 412, 416):
         return Changed()
-    return Denied(code)
+    return Denied(code) if status == 403 else Unfit(code)

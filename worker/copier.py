@@ -26,6 +26,7 @@ from worker.root import Root
 from worker.transfers import Transfers, Whole
 
 _COMPLETED_AT_ONCE = 3  # each takes a connection to PostgreSQL
+_DELETED_TOGETHER = 2  # beside those: a bucket that does not answer holds up no file
 _SECONDS = 20.0  # less than PostgreSQL lets a transaction wait for us
 DELETED_AT_ONCE = 100
 
@@ -43,6 +44,7 @@ class Copier:
     transfers: Transfers
     placing: Placing = field(default_factory=Placing)
     completing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_COMPLETED_AT_ONCE))
+    deleting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_DELETED_TOGETHER))
 
     async def copy(self, token: UUID, sync: Row) -> None:
         """The file is SYNCED then. Raises Trouble, ``models.copying.Lost``, and what the database does."""
@@ -101,7 +103,7 @@ class Copier:
 
     async def _delete(self, deletion: Row) -> None:
         try:
-            async with self.placing.turns, copying.deleting(deletion) as free, _in_time():
+            async with self.deleting, copying.deleting(deletion) as free, _in_time():
                 if free:
                     await self._remove(deletion, locations.destination(orjson.loads(deletion["destination"])))
         except (Trouble, OSError) as error:

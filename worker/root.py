@@ -31,20 +31,30 @@ class Unusable(Exception):
 
 
 class Root:
-    """``reserve_bytes`` of its file system are left free. It is made when it is first looked at."""
+    """``reserve_bytes`` of its file system are left free.
+
+    It is made when it is first looked at, and then no more: what is there in its place when it is gone, such as the
+    directory at which it was mounted, is another one.
+    """
 
     def __init__(self, path: str, reserve_bytes: int) -> None:
         self.path = Path(path)
         self._reserve_bytes = reserve_bytes
+        self._is_known = False
         self._tells_names_apart = False
 
     def check(self) -> None:
         """Raises Unusable."""
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._opened([_PARTIAL], make=True) as partial:
+            if not self._is_known:
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with self._opened([_PARTIAL], make=True):
+                    self._is_known = True
+            with self._opened([_PARTIAL]) as partial:
                 self._check_names(partial)
             room = self.room()
+        except FileNotFoundError as error:
+            raise Unusable(f"{self.path} is not there any more, or is another one: it has no {_PARTIAL}") from error
         except OSError as error:
             raise Unusable(f"{self.path} cannot be used: {error.strerror}") from error
         if room <= 0:
@@ -57,12 +67,12 @@ class Root:
 
     def has_begun(self, sync_id: int) -> bool:
         """Whether somebody has left some of the file, or of what it was then."""
-        with self._opened([_PARTIAL], make=True) as directory, os.scandir(directory) as entries:
+        with self._opened([_PARTIAL]) as directory, os.scandir(directory) as entries:
             return any(entry.name.startswith(f"{sync_id}.") for entry in entries)
 
     def partial(self, sync_id: int, etag: str) -> Partial:
         """What is there already of a file, or an empty one; nobody else writes to it."""
-        with self._opened([_PARTIAL], make=True) as directory:
+        with self._opened([_PARTIAL]) as directory:
             return Partial.open(os.dup(directory), sync_id, etag)
 
     def place(self, partial: Partial, components: Sequence[str]) -> None:
@@ -79,6 +89,8 @@ class Root:
         components = path.split("/")
         if not all(components) or {".", ".."} & set(components) or len(components) <= _OF_A_SOURCE:
             raise ValueError(f"{path!r} is not the path of a copy")
+        with self._opened([_PARTIAL]):
+            pass  # or else it is another root, in which what is not there may be in ours
         with contextlib.suppress(FileNotFoundError), self._opened(components[:-1]) as directory:
             os.unlink(components[-1], dir_fd=directory)
             os.fsync(directory)
@@ -125,7 +137,7 @@ class Root:
     def sweep(self) -> int:
         """Remove what nobody has written to for a day: its row is gone, or done, or begins anew. How much there was."""
         removed = 0
-        with self._opened([_PARTIAL], make=True) as directory, os.scandir(directory) as entries:
+        with self._opened([_PARTIAL]) as directory, os.scandir(directory) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
                     if time.time() - entry.stat(follow_symlinks=False).st_mtime > _KEPT_SECONDS:
