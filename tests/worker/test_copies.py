@@ -156,6 +156,22 @@ async def test_what_the_operator_allows_no_more_is_not_copied(
     assert await mirror.problem() == ("QUEUED", "CONFIGURATION", 0)
 
 
+async def test_where_the_operator_allows_nothing_any_more_nothing_is_deleted(
+    storage: Storage, seaweed: seaweedfs.Server, copies: Copies, tmp_path: Path
+) -> None:
+    to = Location(BUCKETS[1], f"{tmp_path.name}/", seaweed.url, profile=seaweedfs.PROFILE)
+    mirror = await new_mirror(storage, seaweed, tmp_path / "root", destination=to)
+    await mirror.put(b"hello")
+    await mirror.ask()
+    await copies.drain()
+    await database.execute("DELETE FROM objects WHERE tenant_id = $1", mirror.source["tenant_id"])
+    async with new_copies(seaweed, tmp_path / "root", allowed=Allowed([], [], directories=True)) as others:
+        await others._copier.delete_due()
+    assert await storage.head(BUCKETS[1], f"{tmp_path.name}/photos/b/r/a.bin") is not None
+    [row] = await database.fetch("SELECT last_error FROM copy_deletions WHERE source_id = $1", mirror.source["id"])
+    assert "may not use the profile of the destination" in row["last_error"]
+
+
 async def test_server_that_is_away_is_tried_later_and_later_and_then_no_more(
     storage: Storage, seaweed: seaweedfs.Server, copies: Copies, tmp_path: Path
 ) -> None:
