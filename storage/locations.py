@@ -29,7 +29,6 @@ from botocore.exceptions import (
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
-    ProfileNotFound,
 )
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 from botocore.parsers import ResponseParserError
@@ -256,9 +255,7 @@ def asking() -> Iterator[None]:
         raise Away(type(error).__name__) from error
     except CredentialRetrievalError as error:
         raise Misconfigured(type(error).__name__) from error
-    except (NoCredentialsError, ProfileNotFound) as error:
-        raise Misconfigured(str(error)) from error
-    except BotoCoreError as error:  # a file that cannot be read, whose path is nobody's business
+    except BotoCoreError as error:  # of which some name a profile or a file, which are not everybody's business
         raise Misconfigured(type(error).__name__) from error
     except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is one
         raise Away(type(error).__name__) from error

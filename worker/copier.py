@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 from prometheus_client import Counter
 
-from access.locations import Allowed, check
+from access.locations import Allowed, check, check_location
 from models import copying, locations
 from models.copying import Copied
 from models.errors import WaybillError
@@ -115,6 +115,10 @@ class Copier:
 
     async def _remove(self, deletion: Row, destination: Destination) -> None:
         if isinstance(destination, Location):
+            try:
+                check_location(self.allowed, deletion["tenant_slug"], destination, "destination")
+            except WaybillError as error:
+                raise Misconfigured(str(error)) from error
             async with opened(self.places, destination, deletion["tenant_slug"]) as target:
                 await target.delete(deletion["path"])
         else:

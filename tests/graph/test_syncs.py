@@ -99,31 +99,6 @@ async def test_batches_are_made_by_those_only_who_may_make_some(new_caller: NewC
 
 
 @pytest.mark.parametrize(
-    ("prefix", "code"),
-    [
-        ("", "FORBIDDEN"),
-        ("in/", "FORBIDDEN"),
-        ("{oeid}", "FORBIDDEN"),  # of "b" there may be "atch.jpg", which is "batch"'s ".jpg"
-        ("{oeid}-{ref_id}/", "FORBIDDEN"),
-        ("{oeid}/", None),
-        ("in/{ref_id}/{oeid}-x/", None),
-    ],
-)
-async def test_who_does_not_see_everything_asks_for_no_file_that_another_batch_could_have(
-    new_caller: NewCaller, prefix: str, code: str | None
-) -> None:
-    admin = await new_caller(member_access=AccessLevel.NONE)
-    member = await new_caller(admin.tenant, role=Role.MEMBER)
-    await new_source(admin, origin={"bucket": "bucket", "prefix": prefix})
-    await admin.create_batch("granted")
-    await grant(admin, member, "EDIT", batch="granted")
-    answer = await member.post(REQUEST, source="photos", files=[file("a", "granted")])
-    codes = [error["extensions"]["code"] for error in answer.json().get("errors", [])]
-    assert codes == ([code] if code else [])
-    await requested(admin, file("b", "granted"))
-
-
-@pytest.mark.parametrize(
     ("given", "problem"),
     [
         ([file("there")], "ALREADY"),

@@ -117,7 +117,7 @@ async def test_client_that_is_wrong_is_made_anew_from_what_was_mended(
     places: Locations, aws: str, tmp_path: Path
 ) -> None:
     place = Location("bucket", endpoint=aws, profile="later")
-    with pytest.raises(Misconfigured, match="later"):
+    with pytest.raises(Misconfigured, match="ProfileNotFound"):
         async with places.client(place, "acme"):
             raise AssertionError
     (tmp_path / "config").write_text("[profile later]\naws_access_key_id = LATER\naws_secret_access_key = s\n")
@@ -171,3 +171,11 @@ async def test_server_that_looks_at_no_conditions_is_found_out() -> None:
             pass
     async with place.reading("key", 3, "new") as reading:
         assert reading.size == 5
+
+
+async def test_trouble_names_no_profile(places: Locations) -> None:
+    """Whoever sees the object of a file sees what went wrong."""
+    with pytest.raises(Misconfigured) as raised:
+        async with places.client(Location("bucket", profile="very-own"), "acme"):
+            pass
+    assert str(raised.value).endswith("(ProfileNotFound)")

@@ -15,8 +15,7 @@ from access.locations import Allowed
 from models import copying, database, jobs
 from models.locations import Location
 from storage.client import Storage
-from storage.locations import Unfit
-from storage.places import Place, opened
+from storage.places import opened
 from tests.conftest import BUCKETS, free_port
 from tests.worker.mirror import BUCKET, Mirror, all_end, new_copies, new_mirror
 from waybill import seaweedfs
@@ -248,65 +247,6 @@ async def test_two_workers_share_the_files_and_copy_each_once(
     assert set((await mirror.states()).values()) == {"SYNCED"}
     assert [mirror.file(ref_id).read_text() for ref_id in ref_ids] == ref_ids
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
-
-
-async def test_file_that_the_other_bucket_does_not_take_holds_up_no_other(
-    storage: Storage, seaweed: seaweedfs.Server, copies: Copies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begin = Place.begin
-
-    async def particular(place: Place, key: str, content_type: str) -> str:
-        if "/too-long/" in key:
-            raise Unfit("KeyTooLongError")
-        return await begin(place, key, content_type)
-
-    monkeypatch.setattr(Place, "begin", particular)
-    to = Location(BUCKETS[1], f"{tmp_path.name}/", seaweed.url, profile=seaweedfs.PROFILE)
-    mirror = await new_mirror(storage, seaweed, tmp_path / "root", destination=to)
-    for ref_id in ("too-long", "r"):
-        await mirror.put(BODY, ref_id)
-    await mirror.ask("too-long")
-    await copies.drain()
-    assert await mirror.problem("too-long") == ("QUEUED", "DESTINATION", 1)
-    await mirror.ask("r")
-    await copies.drain()
-    assert (await mirror.states())["r"] == "SYNCED"
-
-
-async def test_bucket_that_does_not_answer_to_deletions_holds_up_no_file(
-    mirror: Mirror,
-    storage: Storage,
-    seaweed: seaweedfs.Server,
-    copies: Copies,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    to = Location(BUCKETS[1], f"{tmp_path.name}/", seaweed.url, profile=seaweedfs.PROFILE)
-    gone = await new_mirror(storage, seaweed, tmp_path, destination=to)
-    ref_ids = [f"r{number}" for number in range(8)]
-    for ref_id in ref_ids:
-        await gone.put(b"hello", ref_id)
-    await gone.ask(*ref_ids)
-    await copies.drain()
-    hanging = asyncio.Event()
-
-    async def hang(*_: object) -> None:
-        hanging.set()
-        await asyncio.sleep(3600)
-
-    monkeypatch.setattr(Place, "delete", hang)
-    await database.execute("DELETE FROM objects WHERE tenant_id = $1", gone.source["tenant_id"])
-    deleting = asyncio.create_task(copies._copier.delete_due())
-    try:
-        await hanging.wait()
-        await mirror.put(BODY)
-        await mirror.ask()
-        async with asyncio.timeout(10):
-            await copies.drain()
-        assert await mirror.states() == {"r": "SYNCED"}
-    finally:
-        deleting.cancel()
-        await asyncio.wait([deleting])
 
 
 async def test_listing_goes_through_all_pages(mirror: Mirror, copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
