@@ -1,4 +1,4 @@
-"""`waybill drift`, as somebody at a terminal runs it, between the worker and the disk."""
+"""`waybill drift`, as somebody at a terminal runs it."""
 
 import asyncio
 import json
@@ -18,6 +18,8 @@ from storage.client import Config, Storage, connected
 from tests.conftest import BUCKETS, new_database
 from waybill import seaweedfs
 from waybill.cli import main
+from waybill.copies import copies
+from waybill.settings import Settings
 
 NAMES = ("a.jpg", "b.jpg", "c.jpg")
 
@@ -44,18 +46,33 @@ class Place:
         """What others do to the bucket and the database."""
 
         async def do() -> None:
-            async with database.connected(database.config(self.url, max_connections=1)), connected(self.config) as s3:
+            async with database.connected(database.config(self.url, max_connections=4)), connected(self.config) as s3:
                 await work(s3)
 
         asyncio.run(do())
+
+    def drain(self) -> None:
+        """As `waybill worker --drain`, which would have to be a process of its own beside an application."""
+
+        async def work(_: Storage) -> None:
+            async with copies(Settings.read(self.environment), None) as copying:
+                await copying.drain()
+
+        self.inside(work)
 
     def file(self, name: str) -> Path:
         return self.root / "acme" / "photos" / "b" / "o" / name
 
 
 @pytest.fixture
-def place(storage_config: Config, with_files: dict[str, str], seaweed: seaweedfs.Server, tmp_path: Path) -> Place:
-    """With three copies, made by `waybill worker`."""
+def place(
+    storage_config: Config,
+    with_files: dict[str, str],
+    seaweed: seaweedfs.Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Place:
+    """With three copies, made as a worker does."""
     (tmp_path / "aws").write_text(
         f"[profile backup]\naws_access_key_id = {seaweed.credentials.access_key}\n"
         f"aws_secret_access_key = {seaweed.credentials.secret_key}\n"
@@ -69,8 +86,8 @@ def place(storage_config: Config, with_files: dict[str, str], seaweed: seaweedfs
         "WAYBILL_SYNC_RESERVE_BYTES": "1",
         "WAYBILL_SYNC_PROFILES": "acme:backup",
         "WAYBILL_SYNC_ENDPOINTS": seaweed.url,
-        "AWS_CONFIG_FILE": str(tmp_path / "aws"),
     }
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
     place = Place(url, storage_config, environment, tmp_path / "root", f"drift/{secrets.token_hex(6)}/")
     where = f"--bucket {BUCKETS[0]} --prefix {place.prefix}{{oeid}}/{{ref_id}}/ --endpoint {seaweed.url}"
     for command in (
@@ -88,7 +105,7 @@ def place(storage_config: Config, with_files: dict[str, str], seaweed: seaweedfs
         await notices.request(row["tenant_id"], row["id"], [Notice("b", "o", name, "image/jpeg") for name in NAMES])
 
     place.inside(fill)
-    assert place.run("worker", "--drain").exit_code == 0
+    place.drain()
     return place
 
 
@@ -113,7 +130,7 @@ def test_from_nothing_that_differs_over_a_repair_back_to_it(place: Place) -> Non
         "EXTRA": f"{path}x\x1b[31m",
     }
     assert (summary["copies"], summary["queued"], summary["missing"]) == (3, 2, 1)
-    assert place.run("worker", "--drain").exit_code == 0
+    place.drain()
     place.file("x\x1b[31m").unlink()
     assert place.drift("--verify").exit_code == 0
     assert place.file("b.jpg").read_bytes() == b"b.jpg"
