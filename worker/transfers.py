@@ -46,7 +46,7 @@ class Transfers:
         run = self.threads.run
         async with AsyncExitStack() as stack:
             with at_destination():
-                begun, room = await run(root.has_begun, sync_id), await run(root.room)
+                begun, room = await run(lambda: (root.has_begun(sync_id), root.room()))
             # Where something is there already it is asked first whether it is still the same.
             reading = await (source.known(key) if begun else stack.enter_async_context(source.reading(key)))
             with at_destination():

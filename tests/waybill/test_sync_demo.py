@@ -10,7 +10,7 @@ import pytest
 
 from tests import processes
 from tests.waybill.conftest import new_directory
-from tests.waybill.test_dev import dev
+from tests.waybill.test_dev import command, dev
 from waybill import postgres
 from waybill.cli import demo_files
 from waybill.cli.demo_files import chosen, unequal
@@ -41,6 +41,10 @@ def test_files_are_copied_and_verified_where_nothing_runs_and_again_beside_a_ser
     with dev(fresh) as service:
         assert httpx.get(service.url.removesuffix("/graphql") + path).status_code == 200
         second = shown("--data-dir", str(fresh), "--url", service.url)
+        place = ("--bucket", "sync-demo", "--profile", "embedded", "--data-dir", str(fresh))
+        command("source", "create", "main", "mine", *place)
+        sources = service.post("{ syncSources { nodes { origin { endpoint bucket } } } }").json()["data"]["syncSources"]
+        assert sources["nodes"][0] == sources["nodes"][1]  # the server that is meant, though nobody said where it is
     assert "starting" not in second
     batches = [re.findall(r"^Copies +(.+)", output, re.MULTILINE) for output in (first, second)]
     assert batches[0] != batches[1]
