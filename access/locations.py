@@ -26,9 +26,9 @@ class Allowed:
 
 def check(allowed: Allowed, tenant_slug: str, origin: Location, destination: Destination) -> None:
     """Raises BadInput for what cannot be, Forbidden for what the service's operator has not allowed the tenant."""
-    _check_location(allowed, tenant_slug, origin, "origin")
+    check_location(allowed, tenant_slug, origin, "origin")
     if isinstance(destination, Location):
-        _check_location(allowed, tenant_slug, destination, "destination")
+        check_location(allowed, tenant_slug, destination, "destination")
         if not destination.profile and not destination.role:
             raise BadInput('The destination needs a "profile" or a "role": nobody may write to a bucket unsigned.')
         return
@@ -40,7 +40,8 @@ def check(allowed: Allowed, tenant_slug: str, origin: Location, destination: Des
         )
 
 
-def _check_location(allowed: Allowed, tenant_slug: str, place: Location, what: str) -> None:
+def check_location(allowed: Allowed, tenant_slug: str, place: Location, what: str) -> None:
+    """As ``check``, of one of the two: ``what`` names it."""
     if not _BUCKET.fullmatch(place.bucket):
         raise BadInput(f"The bucket of the {what} has no name that S3 allows.")
     if place.region and not _REGION.fullmatch(place.region):

@@ -1,5 +1,6 @@
 """Sync sources: made, their secrets replaced and read, by whoever the caller has found may."""
 
+import contextlib
 import re
 import secrets
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from access.boxes import Boxes
 from access.locations import Allowed, check
 from models import audit, database, jobs, sources
 from models.audit import Action, Actor, Entry
-from models.errors import BadInput, NotFound
+from models.errors import BadInput, NotFound, Unavailable
 from models.locations import Destination, Location, stored
 from models.pages import Row
 from models.sources import NewSource
@@ -86,10 +87,16 @@ class Sources:
             return await _found(actor.tenant_id, name)
 
     def secrets_of(self, source: Row) -> list[bytes]:
-        """Those that are good now, of a row that has them: the newest first. Raises Unavailable."""
-        sealed = [source["secret"], source["former_secret"]]
+        """Those that are good now, of a row that has them: the newest first. Raises Unavailable.
+
+        A former one that no key opens is good no more: its key was dropped, and takes nothing from the newest with it.
+        """
         whose = _whose(source["tenant_id"], source["name"])
-        return [self.boxes.open(one, whose) for one in sealed if one is not None]
+        opened = [self.boxes.open(source["secret"], whose)]
+        if source["former_secret"] is not None:
+            with contextlib.suppress(Unavailable):
+                opened.append(self.boxes.open(source["former_secret"], whose))
+        return opened
 
 
 async def _found(tenant_id: int, name: str) -> Row:

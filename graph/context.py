@@ -16,7 +16,21 @@ from access.copy_urls import CopyUrls
 from access.policy import Caller, Viewer, as_viewer, readable
 from access.sources import Sources
 from graph.limits import too_complex
-from models import AccessLevel, Action, audit, batches, copies, database, files, grants, people, reads, sources, syncs
+from models import (
+    AccessLevel,
+    Action,
+    audit,
+    batches,
+    copies,
+    database,
+    drifting,
+    files,
+    grants,
+    people,
+    reads,
+    sources,
+    syncs,
+)
 from models.audit import Entry
 from models.errors import BadInput, NotFound, StorageUnavailable
 from models.files import NewFile
@@ -291,6 +305,11 @@ class Context:
     def sync_standings(self) -> DataLoader[int, Row]:
         """By sync sources."""
         return DataLoader(partial(self._load_of_tenant, sources.standings), cache=False)
+
+    @cached_property
+    def drifts(self) -> DataLoader[int, Row]:
+        """By sync sources."""
+        return DataLoader(partial(self._load_of_tenant, drifting.latest), cache=False)
 
     async def _load_of_tenant(
         self, ask: Callable[[int, list[int]], Awaitable[Mapping[int, Row]]], wanted: list[int]

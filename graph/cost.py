@@ -53,12 +53,15 @@ _FIELDS = {
     ("File", "checksum"): POINT,
     ("Object", "localCopy"): ROW,
     ("SyncSource", "stats"): ROW,
+    ("SyncSource", "drift"): POINT,  # with up to 600 names, which are read from JSON
+    ("SyncSource", "driftAskedAt"): ROW,
     ("Batch", "state"): ROW,
     ("Batch", "sealedAt"): ROW,
     ("Batch", "digest"): ROW,
     ("Batch", "progress"): 10 * POINT,  # linear in the files
     ("Mutation", "deleteBatch"): 10 * POINT,  # which takes all objects with it
     ("Mutation", "sealBatch"): 100 * POINT,  # which reads all of them
+    ("Mutation", "checkSyncSource"): 100 * POINT,  # which reads a bucket and a directory
     ("Query", "syncStats"): POINT,  # of all sources together
     ("Query", "dataKeys"): 10 * POINT,
     ("Query", "dataValues"): 10 * POINT,

@@ -3,6 +3,7 @@
 from models.audit import Action, AuditEntry
 from models.batches import BatchState
 from models.canaries import CanaryAlert, CanaryKey
+from models.drift import DriftKind, DriftReport
 from models.file_state import FileState
 from models.grants import Grant
 from models.objects import Batch, Object
@@ -23,6 +24,8 @@ __all__ = [
     "CanaryKey",
     "CopyDeletion",
     "Deletion",
+    "DriftKind",
+    "DriftReport",
     "FileState",
     "Grant",
     "KeyScope",

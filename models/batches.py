@@ -30,17 +30,26 @@ async def keep_open(tenant_id: int, batches: Sequence[int] = (), *, objects: Seq
     Whatever changes what is in a batch does this first, before it locks an object: sealing and deleting a batch lock
     the batch and then what is in it. Raises BatchSealed, and NotFound where one of ``batches`` has just been deleted.
     """
-    rows = await database.fetch(
-        "SELECT id, batch_id, sealed_at FROM batches WHERE tenant_id = $1 AND id = ANY($2::bigint[] || ARRAY("
-        "SELECT batch_pk FROM objects WHERE tenant_id = $1 AND id = ANY($3::bigint[]))) ORDER BY id FOR KEY SHARE",
-        *(tenant_id, list(batches), list(objects)),
-    )
+    rows = await _hold(tenant_id, batches, objects)
     if set(batches) - {row["id"] for row in rows}:
         raise NotFound("The batch has just been deleted.")
     if sealed := [row["batch_id"] for row in rows if row["sealed_at"] is not None]:
         raise BatchSealed(
             f'The batch "{short(sealed[0])}" is sealed: nothing in it changes any more.', batchIds=sealed[:_MOST_NAMED]
         )
+
+
+async def hold(tenant_id: int, *, objects: Sequence[int]) -> set[int]:
+    """As ``keep_open``, for who does without those that are sealed: which (primary keys) those are."""
+    return {row["id"] for row in await _hold(tenant_id, (), objects) if row["sealed_at"] is not None}
+
+
+async def _hold(tenant_id: int, batches: Sequence[int], objects: Sequence[int]) -> list[Row]:
+    return await database.fetch(
+        "SELECT id, batch_id, sealed_at FROM batches WHERE tenant_id = $1 AND id = ANY($2::bigint[] || ARRAY("
+        "SELECT batch_pk FROM objects WHERE tenant_id = $1 AND id = ANY($3::bigint[]))) ORDER BY id FOR KEY SHARE",
+        *(tenant_id, list(batches), list(objects)),
+    )
 
 
 async def standings(scope: Scope, batches: Sequence[int]) -> dict[int, Row]:

@@ -4,20 +4,20 @@ Whoever takes a file has it for a while, says meanwhile that it goes on, and los
 and what the first says of it later changes nothing.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from models import database, jobs, writes
-from models.errors import BatchSealed, NotFound
 from models.pages import Row
 
 LEASE = timedelta(seconds=30)  # for which a file is whose who took it
 _NAMES = ("file_name", "file_type", "size", "sha256")  # of the pairs that say what was copied
 _DELETING = timedelta(minutes=2)
 _LONGEST_BACKOFF = timedelta(hours=1)
+_FREE = "SELECT id FROM syncs WHERE id = ANY($1::bigint[]) AND taken_by = $2 FOR NO KEY UPDATE SKIP LOCKED"
 
 
 class Copied(NamedTuple):
@@ -82,9 +82,13 @@ async def take(
 
 
 async def going_on(token: UUID, syncs: Sequence[int]) -> set[int]:
-    """Have them (primary keys) for a while from now; those that are still whose who has the token."""
+    """Have them (primary keys) for a while from now; those that are still whose who has the token.
+
+    It waits for none: one that is locked is just being finished, and nobody takes it, or deleted.
+    """
     rows = await database.fetch(
-        "UPDATE syncs SET due_at = now() + $3::interval WHERE id = ANY($1::bigint[]) AND taken_by = $2 RETURNING id",
+        "WITH kept AS (UPDATE syncs SET due_at = now() + $3::interval WHERE id = ANY(ARRAY("
+        f"{_FREE}))) SELECT id FROM syncs WHERE id = ANY($1::bigint[]) AND taken_by = $2",
         *(list(syncs), token, LEASE),
     )
     return {row["id"] for row in rows}
@@ -92,43 +96,58 @@ async def going_on(token: UUID, syncs: Sequence[int]) -> set[int]:
 
 @asynccontextmanager
 async def finishing(token: UUID, sync: Row, copied: Copied) -> AsyncIterator[None]:
-    """The file takes its place inside, and is SYNCED after it, in one transaction, in which nobody deletes that path.
-
-    Its object's data say what was copied, unless the batch is sealed. Raises Lost before anything is done.
-    """
-    async with database.transaction():
-        await _alone(sync["source_id"], copied.path)
-        # The batch and the object first, as everything locks that changes objects.
-        try:
-            await writes.update_data(sync["tenant_id"], sync["object_pk"], _telling(sync, copied), None)
-        except BatchSealed:
-            pass  # what is in it stays as it is; the copy is one of what is in S3
-        except NotFound:
-            raise Lost from None
-        found = await database.fetch(
-            "SELECT FROM syncs WHERE tenant_id = $1 AND id = $2 AND taken_by = $3 FOR UPDATE",
-            *(sync["tenant_id"], sync["id"], token),
-        )
-        if not found:
+    """As ``finishing_all``, of one. Raises Lost before anything is done."""
+    async with finishing_all(token, [(sync, copied)]) as ours:
+        if not ours:
             raise Lost
         yield
+
+
+@asynccontextmanager
+async def finishing_all(token: UUID, ready: Sequence[tuple[Row, Copied]]) -> AsyncIterator[set[int]]:
+    """The files of one source take their places inside, and are SYNCED after it, in one transaction, in which nobody
+    deletes those paths: those (primary keys) that are in the set, of which whoever has it takes what has failed.
+
+    The others are lost. Their objects' data say what was copied, unless the batch is sealed.
+    """
+    tenant_id, source_id = ready[0][0]["tenant_id"], ready[0][0]["source_id"]
+    async with database.transaction():
+        await _alone(source_id, [copied.path for _, copied in ready])
+        # The batches and the objects first, as everything locks that changes objects.
+        objects = await writes.locked_data(tenant_id, [sync["object_pk"] for sync, _ in ready])
+        rows = await database.fetch(
+            "SELECT id FROM syncs WHERE tenant_id = $1 AND id = ANY($2::bigint[]) AND taken_by = $3"
+            " ORDER BY id FOR UPDATE",
+            *(tenant_id, [sync["id"] for sync, _ in ready], token),
+        )
+        held = {row["id"] for row in rows}
+        ours = {sync["id"] for sync, _ in ready if sync["object_pk"] in objects and sync["id"] in held}
+        yield ours
+        done = [one for one in ready if one[0]["id"] in ours]
+        if not done:
+            return
+        changed: dict[int, list[writes.Pair]] = {}
+        for sync, copied in done:
+            before = changed.get(sync["object_pk"], objects[sync["object_pk"]])
+            if before is not None:  # what is in a sealed batch stays as it is; the copy is one of what is in S3
+                changed[sync["object_pk"]] = _telling(sync, copied, before)
+        await writes.set_data(tenant_id, changed)
+        columns = zip(*((sync["id"], *copied) for sync, copied in done), strict=True)
         await database.execute(
-            "UPDATE syncs SET state = 'SYNCED', taken_by = NULL, problem = NULL, error = NULL, path = $3,"
-            " size_bytes = $4, sha256 = $5, etag = $6, synced_at = date_trunc('milliseconds', clock_timestamp())"
-            " WHERE tenant_id = $1 AND id = $2",
-            *(sync["tenant_id"], sync["id"], *copied),
+            "UPDATE syncs AS s SET state = 'SYNCED', taken_by = NULL, problem = NULL, error = NULL, path = n.path,"
+            " size_bytes = n.size, sha256 = n.sha256, etag = n.etag,"
+            " synced_at = date_trunc('milliseconds', clock_timestamp())"
+            " FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::bytea[], $6::text[])"
+            " AS n (id, path, size, sha256, etag) WHERE s.tenant_id = $1 AND s.id = n.id",
+            *(tenant_id, *map(list, columns)),
         )
 
 
-def _telling(sync: Row, copied: Copied) -> Callable[[list[writes.Pair]], list[writes.Pair]]:
+def _telling(sync: Row, copied: Copied, pairs: list[writes.Pair]) -> list[writes.Pair]:
     values = (sync["file_name"], sync["file_type"], str(copied.size_bytes), copied.sha256.hex())
     told = dict(zip(_NAMES, values, strict=True))
-
-    def change(pairs: list[writes.Pair]) -> list[writes.Pair]:
-        others = [pair for pair in pairs if pair["key"] not in told]
-        return [*others, *({"key": key, "value": value} for key, value in told.items())]
-
-    return change
+    others = [pair for pair in pairs if pair["key"] not in told]
+    return [*others, *({"key": key, "value": value} for key, value in told.items())]
 
 
 async def again(token: UUID, sync: int, after: timedelta, problem: str, error: str, *, counted: bool = True) -> None:
@@ -144,7 +163,7 @@ async def put_back(token: UUID, syncs: Sequence[int]) -> None:
     """They are tried again at once, by whoever can, and this attempt does not count."""
     await database.execute(
         "UPDATE syncs SET state = 'QUEUED', taken_by = NULL, due_at = now(), attempts = attempts - 1"
-        " WHERE id = ANY($1::bigint[]) AND taken_by = $2",
+        f" WHERE id = ANY(ARRAY({_FREE}))",
         *(list(syncs), token),
     )
 
@@ -160,6 +179,12 @@ async def fail(token: UUID, sync: int, problem: str, error: str) -> None:
 async def retry(tenant_id: int, syncs: Sequence[int]) -> set[int]:
     """Those (primary keys) that FAILED are queued as if they were new, and returned; the others stay as they are."""
     async with database.transaction():
+        # The objects first, as everything locks that changes them.
+        await database.fetch(
+            "SELECT FROM objects WHERE tenant_id = $1 AND id = ANY(ARRAY("
+            "SELECT object_pk FROM syncs WHERE tenant_id = $1 AND id = ANY($2::bigint[]))) ORDER BY id FOR KEY SHARE",
+            *(tenant_id, list(syncs)),
+        )
         rows = await database.fetch(
             "UPDATE syncs SET state = 'QUEUED', queued_at = date_trunc('milliseconds', now()), due_at = now(),"
             " attempts = 0, problem = NULL, error = NULL WHERE tenant_id = $1 AND id = ANY(ARRAY("
@@ -202,7 +227,7 @@ async def due_deletions(most: int, *, directories: bool = True) -> list[Row]:
 async def deleting(deletion: Row) -> AsyncIterator[bool]:
     """The copy is deleted inside if it says true: not where the path is another's again. Then the deletion is done."""
     async with database.transaction():
-        await _alone(deletion["source_id"], deletion["path"])
+        await _alone(deletion["source_id"], [deletion["path"]])
         rows = await database.fetch(
             "SELECT FROM syncs WHERE source_id = $1 AND path = $2 LIMIT 1", deletion["source_id"], deletion["path"]
         )
@@ -220,6 +245,10 @@ async def delete_later(deletion: int, error: str) -> None:
     )
 
 
-async def _alone(source_id: int, path: str) -> None:
-    """Until the end of the transaction nobody else puts a file there, or deletes it."""
-    await database.fetch("SELECT pg_advisory_xact_lock(hashtextextended($2, $1))", source_id, path)
+async def _alone(source_id: int, paths: Sequence[str]) -> None:
+    """Until the end of the transaction nobody else puts a file there, or deletes it; in one order, whoever asks."""
+    await database.fetch(
+        "SELECT pg_advisory_xact_lock(p.lock) FROM (SELECT DISTINCT hashtextextended(path, $1) AS lock"
+        " FROM unnest($2::text[]) AS n (path) ORDER BY lock) AS p",
+        *(source_id, list(paths)),
+    )

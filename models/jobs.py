@@ -10,6 +10,7 @@ from models import database
 DELETE = "delete"  # which a trigger adds, in migrations/_jobs.py
 VERIFY = "verify"
 SYNC = "sync"
+DRIFT = "drift"
 DELETE_COPIES = "delete copies"  # which a trigger adds, in migrations/_syncs.py
 
 _REMEMBERED = timedelta(hours=1)

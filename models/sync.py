@@ -97,7 +97,8 @@ class Sync(Model):
             Index(fields=("tenant_id", "state", "id"), name="syncs_state"),
             Index(fields=("source_id", "state", "id"), name="syncs_source"),
             Index(fields=("batch_pk", "state", "id"), name="syncs_batch"),
-            Index(fields=("object_pk", "id"), name="syncs_object"),
+            # With the tenant, so that the reference to the object is followed by it, whatever the statistics say.
+            Index(fields=("object_pk", "tenant_id", "id"), name="syncs_object"),
         )
         constraints = (
             UniqueConstraint(("source_id", "object_pk", "file_name"), name="syncs_file_unique"),

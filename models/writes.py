@@ -133,6 +133,28 @@ async def update_data(
         return row
 
 
+async def locked_data(tenant_id: int, keys: Sequence[int]) -> dict[int, list[Pair] | None]:
+    """The data of those that are still there, locked until the end of the transaction; None where the batch is sealed,
+    which nobody may change."""
+    sealed = await batches.hold(tenant_id, objects=keys)
+    rows = await database.fetch(
+        "SELECT id, batch_pk, data FROM objects WHERE tenant_id = $1 AND id = ANY($2::bigint[]) ORDER BY id FOR UPDATE",
+        *(tenant_id, list(keys)),
+    )
+    return {row["id"]: None if row["batch_pk"] in sealed else orjson.loads(row["data"]) for row in rows}
+
+
+async def set_data(tenant_id: int, changed: Mapping[int, Sequence[Pair]]) -> None:
+    """Of objects that ``locked_data`` has locked."""
+    if changed:
+        await database.execute(
+            "UPDATE objects AS o SET data = n.data::jsonb, updated_at ="
+            " greatest(date_trunc('milliseconds', clock_timestamp()), o.updated_at + interval '1 millisecond')"
+            " FROM unnest($2::bigint[], $3::text[]) AS n (id, data) WHERE o.tenant_id = $1 AND o.id = n.id",
+            *(tenant_id, list(changed), [orjson.dumps(data).decode() for data in changed.values()]),
+        )
+
+
 async def delete_objects(scope: Scope, object_ids: Sequence[str]) -> None:
     """All or none: raises NotFound naming those that are not there (any more), and BatchSealed."""
     async with database.transaction():

@@ -3,6 +3,7 @@
 Trouble                 what S3 does not give
 ├── NotThere            NOT_FOUND
 ├── Denied              ACCESS_DENIED
+│   └── Unfit           ACCESS_DENIED
 ├── Changed             CHANGED
 ├── Away                NETWORK
 └── Misconfigured       CONFIGURATION
@@ -28,7 +29,6 @@ from botocore.exceptions import (
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
-    ProfileNotFound,
 )
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 from botocore.parsers import ResponseParserError
@@ -84,6 +84,10 @@ class Denied(Trouble):
     """S3 refuses the file to the identity of the source."""
 
     code = "ACCESS_DENIED"
+
+
+class Unfit(Denied):
+    """S3 does not take the request."""  # for whoever it may be: the name is too long, for instance
 
 
 class Changed(Trouble):
@@ -209,6 +213,7 @@ class Locations:
             )
         # As a header and not as a parameter, for which the SDK would hash each byte once more, on the event loop.
         client.meta.events.register("before-call.s3.GetObject", _want_checksums)
+        _do_once(client)
         return _Client(client, stack)
 
     def _session(self, place: Location, given: Credentials | None) -> Any:
@@ -236,6 +241,19 @@ class Locations:
         return session
 
 
+def _do_once(client: Any) -> None:
+    """A sixth of what a small file takes the SDK to ask for: it works out anew for each what is the same for all.
+
+    That is the host, as if it hung on the key, by rules that do not ask for that; and how it calls itself.
+    """
+    # There is no public way to either.
+    client._ruleset_resolver._param_definitions.pop("Key", None)  # noqa: SLF001
+    client.meta.events.unregister(
+        "request-created.s3",
+        client._user_agent_creator.rebuild_and_replace_user_agent_handler,  # noqa: SLF001
+    )
+
+
 def _want_checksums(params: dict[str, Any], **_: object) -> None:
     params["headers"]["x-amz-checksum-mode"] = "ENABLED"
 
@@ -251,9 +269,7 @@ def asking() -> Iterator[None]:
         raise Away(type(error).__name__) from error
     except CredentialRetrievalError as error:
         raise Misconfigured(type(error).__name__) from error
-    except (NoCredentialsError, ProfileNotFound) as error:
-        raise Misconfigured(str(error)) from error
-    except BotoCoreError as error:  # a file that cannot be read, whose path is nobody's business
+    except BotoCoreError as error:  # of which some name a profile or a file, which are not everybody's business
         raise Misconfigured(type(error).__name__) from error
     except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is one
         raise Away(type(error).__name__) from error
@@ -270,4 +286,4 @@ def _translated(error: ClientError) -> Trouble:
         return NotThere()
     if status in (409, 412, 416):
         return Changed()
-    return Denied(code)
+    return Denied(code) if status == 403 else Unfit(code)

@@ -79,7 +79,10 @@ class Place:
                 if not unit.startswith(f"bytes {begin}-") or not total.isdecimal():
                     raise Changed("it was sent from the beginning")
                 size = int(total)
-            yield Reading(size, answer.get("ETag", "").strip('"'), _checksums(answer), answer["Body"])
+            found = answer.get("ETag", "").strip('"')
+            if etag and found != etag:
+                raise Changed("by a server that looks at no conditions")
+            yield Reading(size, found, _checksums(answer), answer["Body"])
         finally:
             answer["Body"].close()
 

@@ -17,7 +17,8 @@ Result = TypeVar("Result")
 
 # Each takes a descriptor beside that of its connection.
 _MOST_OPEN = max(8, min(500, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 20))
-_open: set[BinaryIO] = set()
+_MOST_OF_ONE = _MOST_OPEN // 2  # tenant, whose clients may be as slow as they like
+_open: dict[BinaryIO, str] = {}  # whose, by the first part of its path
 _threads = ThreadPoolExecutor(8, "copies")  # of their own: a disk that hangs holds up nothing else
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe would not let go
@@ -71,15 +72,16 @@ async def open_below(root: Path, path: str, size: int) -> BinaryIO:
 
     Raises StorageUnavailable, too, where too many are open.
     """
-    if len(_open) >= _MOST_OPEN:
-        raise StorageUnavailable(f"{_MOST_OPEN} files are being read already: try again in a moment.")
+    whose = path.partition("/")[0]
+    if len(_open) >= _MOST_OPEN or sum(one == whose for one in _open.values()) >= _MOST_OF_ONE:
+        raise StorageUnavailable("Too many files are being read already: try again in a moment.")
     opening = asyncio.get_running_loop().run_in_executor(_threads, opened, root, path, size)
     try:
         file = await asyncio.shield(opening)
     except asyncio.CancelledError:
         opening.add_done_callback(_forget)
         raise
-    _open.add(file)
+    _open[file] = whose
     return file
 
 
@@ -89,7 +91,7 @@ async def in_thread(function: Callable[[*Arguments], Result], *arguments: *Argum
 
 def close(file: BinaryIO) -> None:
     """After whatever is still being read of it; nobody waits for it."""
-    _open.discard(file)
+    _open.pop(file, None)
     _threads.submit(file.close)
 
 

@@ -75,7 +75,7 @@ def test_metrics_are_all_in_the_table_and_no_others() -> None:
 
 def test_every_command_is_named() -> None:
     section = README.split("\n### Commands\n")[1].split("\n#")[0]
-    assert set(COMMANDS) <= set(re.findall(r"`([a-z]+)`", section))
+    assert set(COMMANDS) <= set(re.findall(r"`([a-z-]+)`", section))
 
 
 def test_key_that_is_shown_has_the_form_of_a_key() -> None:

@@ -40,6 +40,8 @@ EXEMPT = {
     "models.copying.due_deletions": ("copy_deletions sync_sources tenants", "the worker's queue, of all tenants"),
     "models.copying.deleting": ("copy_deletions syncs", "by keys that the worker's queue gave"),
     "models.copying.delete_later": ("copy_deletions", "by a primary key that the worker's queue gave"),
+    "models.drifting.take_asked": ("drift_reports sync_sources tenants", "the worker's queue, of all tenants"),
+    "models.drifting.forget_broken_off": ("drift_reports", "the worker's, of all tenants"),
     "models.sources.addressed": ("sync_sources tenants", "by the tenant's slug and a name, which are one source's"),
     "models.answers.forget": ("idempotent_answers", "the worker's, of all tenants"),
     "models.scans.buckets": ("uploads", "names of buckets, which are no tenant's"),

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import NamedTuple
 
-from storage.locations import Away, Denied, Misconfigured, NotThere, Trouble
+from storage.locations import Away, Changed, Denied, Misconfigured, NotThere, Trouble, Unfit
 from worker.root import is_full
 
 MOST_ATTEMPTS = 8
@@ -97,11 +97,16 @@ def _jittered(duration: timedelta) -> timedelta:
 
 @contextmanager
 def at_destination() -> Iterator[None]:
-    """Tells what a bucket or a directory does not take from what S3 does not give."""
+    """Tells what a bucket or a directory does not take from what S3 does not give.
+
+    What is about the one file, such as a key that is too long, holds up no other of its source.
+    """
     try:
         yield
     except Away:
         raise
+    except (Unfit, NotThere, Changed) as error:
+        raise Destination(str(error)) from error
     except Trouble as error:
         raise Misconfigured(f"the destination: {error}") from error
     except OSError as error:

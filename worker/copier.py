@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 from prometheus_client import Counter
 
-from access.locations import Allowed, check
+from access.locations import Allowed, check, check_location
 from models import copying, locations
 from models.copying import Copied
 from models.errors import WaybillError
@@ -21,10 +21,12 @@ from storage.names import component
 from storage.places import Place, opened
 from worker.attempts import Destination as Refusing
 from worker.attempts import at_destination
+from worker.placing import Placing
 from worker.root import Root
 from worker.transfers import Transfers, Whole
 
-_FINISHED_AT_ONCE = 3  # of each kind: each takes a connection to PostgreSQL
+_COMPLETED_AT_ONCE = 3  # each takes a connection to PostgreSQL
+_DELETED_TOGETHER = 2  # beside those: a bucket that does not answer holds up no file
 _SECONDS = 20.0  # less than PostgreSQL lets a transaction wait for us
 DELETED_AT_ONCE = 100
 
@@ -40,17 +42,13 @@ class Copier:
     allowed: Allowed
     root: Root | None
     transfers: Transfers
-    placing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FINISHED_AT_ONCE))
-    completing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FINISHED_AT_ONCE))
+    placing: Placing = field(default_factory=Placing)
+    completing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_COMPLETED_AT_ONCE))
+    deleting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_DELETED_TOGETHER))
 
     async def copy(self, token: UUID, sync: Row) -> None:
         """The file is SYNCED then. Raises Trouble, ``models.copying.Lost``, and what the database does."""
-        origin = locations.location(orjson.loads(sync["origin"]))
-        destination = locations.destination(orjson.loads(sync["destination"]))
-        try:
-            check(self.allowed, sync["tenant_slug"], origin, destination)
-        except WaybillError as error:
-            raise Misconfigured(str(error)) from error
+        origin, destination = self.between(sync)
         key = origin.key(sync["batch_id"], sync["object_id"], sync["file_name"])
         async with opened(self.places, origin, sync["tenant_slug"]) as source:
             if isinstance(destination, Location):
@@ -58,16 +56,26 @@ class Copier:
             else:
                 await self._into_directory(token, sync, source, key, destination.directory)
 
+    def between(self, source: Row) -> tuple[Location, Destination]:
+        """Where files of the source come from and go to. Raises Misconfigured where that is not allowed."""
+        origin = locations.location(orjson.loads(source["origin"]))
+        destination = locations.destination(orjson.loads(source["destination"]))
+        try:
+            check(self.allowed, source["tenant_slug"], origin, destination)
+        except WaybillError as error:
+            raise Misconfigured(str(error)) from error
+        return origin, destination
+
     async def _into_directory(self, token: UUID, sync: Row, source: Place, key: str, directory: str) -> None:
         assert self.root is not None  # noqa: S101 - for the type checker: nothing is taken then
-        path = path_at(directory, sync)
-        async with (
-            self.transfers.into_file(source, key, self.root, sync["id"]) as whole,
-            self.placing,
-            copying.finishing(token, sync, _copied(path, whole)),
-        ):
-            with at_destination():
-                await self.transfers.threads.run(self.root.place, whole.partial, path.split("/"))
+        root, threads, path = self.root, self.transfers.threads, path_at(directory, sync)
+        async with self.transfers.into_file(source, key, root, sync["id"]) as whole:
+
+            async def put() -> None:
+                with at_destination():
+                    await threads.run(root.place, whole.partial, path.split("/"))
+
+            await self.placing.place(token, sync, _copied(path, whole), put)
 
     async def _into_bucket(self, token: UUID, sync: Row, source: Place, key: str, destination: Location) -> None:
         target_key = key_at(destination, sync)
@@ -95,7 +103,7 @@ class Copier:
 
     async def _delete(self, deletion: Row) -> None:
         try:
-            async with self.placing, copying.deleting(deletion) as free, _in_time():
+            async with self.deleting, copying.deleting(deletion) as free, _in_time():
                 if free:
                     await self._remove(deletion, locations.destination(orjson.loads(deletion["destination"])))
         except (Trouble, OSError) as error:
@@ -107,6 +115,10 @@ class Copier:
 
     async def _remove(self, deletion: Row, destination: Destination) -> None:
         if isinstance(destination, Location):
+            try:
+                check_location(self.allowed, deletion["tenant_slug"], destination, "destination")
+            except WaybillError as error:
+                raise Misconfigured(str(error)) from error
             async with opened(self.places, destination, deletion["tenant_slug"]) as target:
                 await target.delete(deletion["path"])
         else:
@@ -116,13 +128,24 @@ class Copier:
 
 def key_at(destination: Location, sync: Row) -> str:
     """Of a copy in a bucket."""
-    return destination.prefix + "/".join((sync["source"], sync["batch_id"], sync["object_id"], sync["file_name"]))
+    names = (sync["batch_id"], sync["object_id"], sync["file_name"])
+    return prefix_at(destination, sync["source"]) + "/".join(names)
+
+
+def prefix_at(destination: Location, source: str) -> str:
+    """Of all copies of the source (its name) in a bucket."""
+    return f"{destination.prefix}{source}/"
 
 
 def path_at(directory: str, sync: Row) -> str:
     """Of a copy in a directory, below the root."""
     names = (sync["batch_id"], sync["object_id"], sync["file_name"])
-    return "/".join((sync["tenant_slug"], directory, *map(component, names)))
+    return "/".join((directory_at(directory, sync["tenant_slug"]), *map(component, names)))
+
+
+def directory_at(directory: str, tenant_slug: str) -> str:
+    """Of all copies of a source, below the root."""
+    return f"{tenant_slug}/{directory}"
 
 
 def _copied(path: str, whole: Whole) -> Copied:

@@ -18,6 +18,7 @@ from models.pages import Row
 from storage.locations import Misconfigured, Trouble
 from worker.attempts import MOST_ATTEMPTS, DiskFull, Fault, again
 from worker.copier import DELETED_AT_ONCE, Copier
+from worker.drift import Checker
 from worker.failures import note
 from worker.root import Unusable
 from worker.work import Kind
@@ -48,8 +49,9 @@ class _Slot(NamedTuple):
 class Copies:
     """Those that one process makes. Any number of processes share the work."""
 
-    def __init__(self, copier: Copier) -> None:
+    def __init__(self, copier: Copier, checker: Checker) -> None:
         self._copier = copier
+        self._checker = checker
         self._token = uuid4()
         self._slots: dict[int, _Slot] = {}
         self._resting: dict[int, float] = {}  # until when, by source
@@ -65,6 +67,7 @@ class Copies:
         return (
             Kind(jobs.SYNC, lambda _: self.drain() if drained else self._wake(), _SLOTS),
             Kind(jobs.DELETE_COPIES, lambda _: copier.delete_due(), DELETED_AT_ONCE),
+            Kind(jobs.DRIFT, lambda _: self._checker.check_due(), 1),
         )
 
     async def _wake(self) -> int:

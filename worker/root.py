@@ -9,16 +9,19 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
+from models.drifting import Entry
 from worker.partial import Partial
+from worker.walk import below, size_of
 
 _PARTIAL = ".partial"  # no tenant's: slugs have no dots
 _OF_A_SOURCE = 2  # components that stay when they are empty
 _KEPT_SECONDS = 24 * 3600.0
 _TRIES = 5
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PAIRS = (("a", "A"), ("\u00e9", "e\u0301"))  # which are one file where case, or the way of writing, does not count
 
@@ -28,20 +31,30 @@ class Unusable(Exception):
 
 
 class Root:
-    """``reserve_bytes`` of its file system are left free. It is made when it is first looked at."""
+    """``reserve_bytes`` of its file system are left free.
+
+    It is made when it is first looked at, and then no more: what is there in its place when it is gone, such as the
+    directory at which it was mounted, is another one.
+    """
 
     def __init__(self, path: str, reserve_bytes: int) -> None:
         self.path = Path(path)
         self._reserve_bytes = reserve_bytes
+        self._is_known = False
         self._tells_names_apart = False
 
     def check(self) -> None:
         """Raises Unusable."""
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._opened([_PARTIAL], make=True) as partial:
+            if not self._is_known:
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with self._opened([_PARTIAL], make=True):
+                    self._is_known = True
+            with self._opened([_PARTIAL]) as partial:
                 self._check_names(partial)
             room = self.room()
+        except FileNotFoundError as error:
+            raise Unusable(f"{self.path} is not there any more, or is another one: it has no {_PARTIAL}") from error
         except OSError as error:
             raise Unusable(f"{self.path} cannot be used: {error.strerror}") from error
         if room <= 0:
@@ -54,12 +67,12 @@ class Root:
 
     def has_begun(self, sync_id: int) -> bool:
         """Whether somebody has left some of the file, or of what it was then."""
-        with self._opened([_PARTIAL], make=True) as directory, os.scandir(directory) as entries:
+        with self._opened([_PARTIAL]) as directory, os.scandir(directory) as entries:
             return any(entry.name.startswith(f"{sync_id}.") for entry in entries)
 
     def partial(self, sync_id: int, etag: str) -> Partial:
         """What is there already of a file, or an empty one; nobody else writes to it."""
-        with self._opened([_PARTIAL], make=True) as directory:
+        with self._opened([_PARTIAL]) as directory:
             return Partial.open(os.dup(directory), sync_id, etag)
 
     def place(self, partial: Partial, components: Sequence[str]) -> None:
@@ -76,6 +89,8 @@ class Root:
         components = path.split("/")
         if not all(components) or {".", ".."} & set(components) or len(components) <= _OF_A_SOURCE:
             raise ValueError(f"{path!r} is not the path of a copy")
+        with self._opened([_PARTIAL]):
+            pass  # or else it is another root, in which what is not there may be in ours
         with contextlib.suppress(FileNotFoundError), self._opened(components[:-1]) as directory:
             os.unlink(components[-1], dir_fd=directory)
             os.fsync(directory)
@@ -88,10 +103,41 @@ class Root:
                         return
                     raise
 
+    def walk(self, path: str) -> Generator[Entry, None, None]:
+        """What is below a directory, in any order and however deep; nothing where it is not there."""
+        with contextlib.ExitStack() as stack:
+            try:
+                directory = stack.enter_context(self._opened(path.split("/")))
+            except FileNotFoundError:
+                return
+            yield from below(directory, path)
+
+    def size(self, path: str) -> int | None:
+        """-1 of what is no file; None where nothing is there, or only behind a link."""
+        *components, name = path.split("/")
+        try:
+            with self._opened(components) as directory:
+                return size_of(os.stat(name, dir_fd=directory, follow_symlinks=False))
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise
+
+    def open(self, path: str) -> int | None:
+        """A descriptor to read with, which is closed by whoever called; None where nothing is there."""
+        *components, name = path.split("/")
+        try:
+            with self._opened(components) as directory:
+                return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise
+
     def sweep(self) -> int:
         """Remove what nobody has written to for a day: its row is gone, or done, or begins anew. How much there was."""
         removed = 0
-        with self._opened([_PARTIAL], make=True) as directory, os.scandir(directory) as entries:
+        with self._opened([_PARTIAL]) as directory, os.scandir(directory) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
                     if time.time() - entry.stat(follow_symlinks=False).st_mtime > _KEPT_SECONDS:

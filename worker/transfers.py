@@ -46,14 +46,14 @@ class Transfers:
         run = self.threads.run
         async with AsyncExitStack() as stack:
             with at_destination():
-                begun, room = await run(root.has_begun, sync_id), await run(root.room)
+                begun, room = await run(lambda: (root.has_begun(sync_id), root.room()))
             # Where something is there already it is asked first whether it is still the same.
             reading = await (source.known(key) if begun else stack.enter_async_context(source.reading(key)))
-            if reading.size > room:
-                raise NoRoom
             with at_destination():
                 partial = await run(root.partial, sync_id, reading.etag)
             stack.push_async_callback(run, partial.close)
+            if reading.size - partial.kept > room:
+                raise NoRoom
             digests = Digests(reading.checksums)
             await self._reread(partial, digests)
             if begun and digests.size < reading.size:

@@ -1,15 +1,17 @@
 from collections.abc import Sequence
 
+import orjson
 import strawberry
 
-from access.policy import require, require_on
+from access.policy import Viewer, require, require_on, sees_everything
 from graph.context import Context, Info
 from graph.inputs import check_id
 from graph.types.syncs import Sync
 from models import AccessLevel, database, jobs, notices, reads, sources, syncs
-from models.errors import BadInput, BatchSealed, Conflict, NotFound, short
+from models.errors import BadInput, BatchSealed, Conflict, Forbidden, NotFound, short
 from models.filters import HasBatchId
 from models.grants import Thing
+from models.locations import location
 from models.notices import Answer, Notice, Outcome
 from models.pages import Bounds, Row
 
@@ -53,7 +55,7 @@ class RequestSync:
         context, viewer = info.context, info.context.viewer
         wanted = _notices(input.files, context)
         there, absent = await _batches(context, list(dict.fromkeys(one.oeid for one in wanted)))
-        source = await _source(viewer.tenant_id, input.source)
+        source = await _source(viewer, input.source)
         async with database.transaction():
             answers = await notices.request_as(viewer.tenant_id, viewer.user_id, source["id"], absent, wanted)
             _require_all(wanted, answers)
@@ -97,12 +99,15 @@ async def _batches(context: Context, batch_ids: Sequence[str]) -> tuple[dict[str
     return there, absent
 
 
-async def _source(tenant_id: int, name: str) -> Row:
-    found = await sources.named(tenant_id, name)
+async def _source(viewer: Viewer, name: str) -> Row:
+    """Raises NotFound, Conflict, and Forbidden where who asks could read files of batches that he does not see."""
+    found = await sources.named(viewer.tenant_id, name)
     if found is None:
         raise NotFound(f'There is no source "{short(name)}".')
     if found["paused_at"] is not None:
         raise Conflict(f'The source "{name}" is paused: ask an admin of the tenant.', source=name)
+    if not sees_everything(viewer) and not location(orjson.loads(found["origin"])).tells_batches_apart:
+        raise Forbidden(f'Files of "{name}" are not told apart by their batch: ask who sees everything in the tenant.')
     return found
 
 

@@ -9,8 +9,8 @@ from access.policy import require
 from access.sources import DEFAULT_CONCURRENCY, FORMER_FOR
 from graph.context import Info
 from graph.types.sync_sources import SyncSource
-from models import AccessLevel
-from models.errors import BadInput
+from models import AccessLevel, drifting, sources
+from models.errors import BadInput, NotFound, short
 from models.locations import Destination, Directory, Location
 
 
@@ -91,6 +91,15 @@ class UpdateSyncSourceInput:
     )
 
 
+@strawberry.input(description="A sync source whose copies are to be compared with S3.")
+class CheckSyncSourceInput:
+    name: str = strawberry.field(description="Which one.")
+    repair: bool = strawberry.field(
+        description="Queue what is missing, damaged, changed or unknown. Nothing is deleted.", default=False
+    )
+    verify: bool = strawberry.field(description="Read all copies, too.", default=False)
+
+
 @strawberry.type(description="The source and its secret.")
 class SyncSourceSecretPayload:
     source: SyncSource = strawberry.field(description="The source.")
@@ -137,3 +146,16 @@ class SyncSources:
             viewer.actor, input.name, paused=input.paused, concurrency=input.concurrency
         )
         return SyncSourcePayload(source=SyncSource.of(row))
+
+    @strawberry.mutation(
+        description="Have a worker compare the copies of a sync source with S3; `drift` of the source says then what it"
+        " found. This needs ADMIN access."
+    )
+    async def check_sync_source(self, info: Info, input: CheckSyncSourceInput) -> SyncSourcePayload:  # noqa: A002
+        viewer = info.context.viewer
+        require(viewer, AccessLevel.ADMIN)
+        found = await sources.named(viewer.tenant_id, input.name)
+        if found is None:
+            raise NotFound(f'There is no source "{short(input.name)}".')
+        await drifting.ask(viewer.tenant_id, found["id"], repair=input.repair, verify=input.verify)
+        return SyncSourcePayload(source=SyncSource.of(found))

@@ -7,6 +7,7 @@ import strawberry
 
 from access.policy import manages_sources, sees_everything
 from graph.context import Info
+from graph.types.drift import DriftReport
 from graph.types.node import Node, global_id
 from graph.types.people import User
 from graph.types.syncs import SyncStats
@@ -111,3 +112,22 @@ class SyncSource(Node):
         if not sees_everything(info.context.viewer):
             return None
         return SyncStats.of([await info.context.sync_standings.load(self.row["id"])])
+
+    @strawberry.field(
+        description="The latest comparison of its copies with S3; for those with ADMIN access, null for all others, and"
+        " before the first."
+    )
+    async def drift(self, info: Info) -> DriftReport | None:
+        row = await self._drift(info)
+        return DriftReport.of(row) if row and row["checked_at"] else None
+
+    @strawberry.field(
+        description="Since when a comparison is wanted that is not made yet; null for all but those with ADMIN access."
+    )
+    async def drift_asked_at(self, info: Info) -> datetime | None:
+        row = await self._drift(info)
+        moment: datetime | None = row and row["asked_at"]
+        return moment
+
+    async def _drift(self, info: Info) -> Row | None:
+        return await info.context.drifts.load(self.row["id"]) if manages_sources(info.context.viewer) else None

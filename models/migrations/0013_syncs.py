@@ -143,7 +143,7 @@ class Migration(migrations.Migration):
                     Index(fields=["tenant_id", "state", "id"], name="syncs_state"),
                     Index(fields=["source_id", "state", "id"], name="syncs_source"),
                     Index(fields=["batch_pk", "state", "id"], name="syncs_batch"),
-                    Index(fields=["object_pk", "id"], name="syncs_object"),
+                    Index(fields=["object_pk", "tenant_id", "id"], name="syncs_object"),
                 ],
                 "pk_attr": "id",
                 "table_description": "local copies of files",

@@ -95,8 +95,9 @@ SQL = [
         FOR EACH STATEMENT EXECUTE FUNCTION copy_deletions_add_all();
     """,
     # One of each pair (source, file) is asked for. Batches are locked before objects are made, in the order of their
-    # keys, as everything does that changes what is in them (batches.py); new rows are made in the order of the
-    # clients' ids, so that two calls with the same ones wait for each other and do not deadlock. Keys are ids.py's.
+    # keys, as everything does that changes what is in them (batches.py), and objects before their copies, so that none
+    # goes between being found and being referred to; new rows are made in the order of the clients' ids, so that two
+    # calls with the same ones wait for each other and do not deadlock. Keys are ids.py's.
     """
     CREATE FUNCTION syncs_request(
         of_tenant bigint, of_source bigint, oeids text[], ref_ids text[], names text[], types text[],
@@ -134,6 +135,8 @@ SQL = [
               ORDER BY a.ref_id, a.place) AS n
         ORDER BY n.ref_id
         ON CONFLICT ON CONSTRAINT objects_object_id_unique DO NOTHING;
+
+        PERFORM FROM objects o WHERE o.tenant_id = of_tenant AND o.object_id = ANY(ref_ids) ORDER BY o.id FOR KEY SHARE;
 
         RETURN QUERY
         WITH asked AS MATERIALIZED (

@@ -114,7 +114,7 @@ async def world(new_caller: NewCaller) -> World:
 
 async def failed_sync(owner: Caller) -> int:
     """Of a file of "o", from the source "photos"."""
-    new = NewSource("photos", {"bucket": "hidden"}, {"directory": "photos"}, 1, b"sealed")
+    new = NewSource("photos", {"bucket": "hidden", "prefix": "{oeid}/"}, {"directory": "photos"}, 1, b"sealed")
     source = await sources.create(owner.tenant.id, owner.user.id, new)
     [queued] = await notices.request(owner.tenant.id, source["id"], [Notice("b", "o", "hidden.jpg", "image/jpeg")])
     assert queued.sync_id is not None

@@ -35,7 +35,7 @@ APART = {
     "createBatch", "deleteBatch", "sealBatch", "completeUploads", "abortUploads", "grantAccess", "revokeAccess",
     "createKey", "rotateKey", "revokeKey", "createUser", "updateUser", "revokeUser", "updateTenant", "createTenant",
     "suspendTenant", "resumeTenant", "setQuotas", "retrySync", "createSyncSource", "rotateSyncSource",
-    "updateSyncSource",
+    "updateSyncSource", "checkSyncSource",
 }  # fmt: skip
 CHANGES = [name for name in fields("Mutation") if name.partition(".")[2] not in APART]
 

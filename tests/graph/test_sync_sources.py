@@ -10,9 +10,10 @@ from access.sources import Sources
 from models import AccessLevel, Action, Role, audit, sources
 from models.audit import Which
 from models.pages import Bounds
+from tests.access.test_grants import grant
 from tests.conftest import Caller, NewCaller
 from tests.statements import count_statements
-from tests.syncs import CREATE_SOURCE, copied, failed, file, jobs_waiting, new_source, requested
+from tests.syncs import CREATE_SOURCE, REQUEST, copied, failed, file, jobs_waiting, new_source, requested
 from waybill.settings import Settings
 from waybill.syncing import sync_sources
 
@@ -177,3 +178,28 @@ async def test_stats_count_by_state_of_one_source_and_of_all(admin: Caller) -> N
     count, listed = await count_statements(admin, "{ syncSources { nodes { name stats { queued } } } }")
     assert [one["stats"] for one in listed["syncSources"]["nodes"]] == [{"queued": 1}, {"queued": 2}]
     assert count == 2
+
+
+@pytest.mark.parametrize(
+    ("prefix", "code"),
+    [
+        ("", "FORBIDDEN"),
+        ("in/", "FORBIDDEN"),
+        ("{oeid}", "FORBIDDEN"),  # of "b" there may be "atch.jpg", which is "batch"'s ".jpg"
+        ("{oeid}-{ref_id}/", "FORBIDDEN"),
+        ("{oeid}/", None),
+        ("in/{ref_id}/{oeid}-x/", None),
+    ],
+)
+async def test_who_does_not_see_everything_asks_for_no_file_that_another_batch_could_have(
+    new_caller: NewCaller, prefix: str, code: str | None
+) -> None:
+    admin = await new_caller(member_access=AccessLevel.NONE)
+    member = await new_caller(admin.tenant, role=Role.MEMBER)
+    await new_source(admin, origin={"bucket": "bucket", "prefix": prefix})
+    await admin.create_batch("granted")
+    await grant(admin, member, "EDIT", batch="granted")
+    answer = await member.post(REQUEST, source="photos", files=[file("a", "granted")])
+    codes = [error["extensions"]["code"] for error in answer.json().get("errors", [])]
+    assert codes == ([code] if code else [])
+    await requested(admin, file("b", "granted"))

@@ -88,7 +88,7 @@ async def test_batches_are_made_by_those_only_who_may_make_some(new_caller: NewC
     for access, code in ((AccessLevel.NONE, "NOT_FOUND"), (AccessLevel.VIEW, "FORBIDDEN")):
         admin = await new_caller(member_access=access)
         member = await new_caller(admin.tenant, role=Role.MEMBER)
-        await new_source(admin)
+        await new_source(admin, origin={"bucket": "bucket", "prefix": "in/{oeid}/"})
         await admin.create_batch("granted")
         await grant(admin, member, "EDIT", batch="granted")
         await requested(member, file("a", "granted"))

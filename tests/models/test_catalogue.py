@@ -60,6 +60,9 @@ FOREIGN_KEYS = {
         "FOREIGN KEY (tenant_id, source_id) REFERENCES sync_sources(tenant_id, id) ON DELETE RESTRICT"
     ),
     "syncs_object_fkey": "FOREIGN KEY (tenant_id, object_pk) REFERENCES objects(tenant_id, id) ON DELETE CASCADE",
+    "drift_reports_source_fkey": (
+        "FOREIGN KEY (tenant_id, source_id) REFERENCES sync_sources(tenant_id, id) ON DELETE CASCADE"
+    ),
 }
 OTHER_KEYS = {
     "object_pairs_pkey": "PRIMARY KEY (object_pk, key, value)",
@@ -91,6 +94,8 @@ _UNDER_WAY = "(state)::text = ANY ((ARRAY['QUEUED'::character varying, 'RUNNING'
 SYNCS_INDEXES = {
     "syncs_due": f"syncs USING btree (source_id, due_at) WHERE ({_UNDER_WAY})",
     "syncs_oldest": f"syncs USING btree (source_id, queued_at) WHERE ({_QUEUED})",
+    "copy_deletions_path": "copy_deletions USING btree (source_id, path)",
+    "drift_found_name": "drift_found USING btree (source_id, place, name)",
     "syncs_path": "syncs USING btree (source_id, path) WHERE (path IS NOT NULL)",
 }
 UNIQUE_INDEXES = {
@@ -133,6 +138,8 @@ OTHER_COLUMNS = {
         ("sync_counts", name): ("bigint", True, None, None)
         for name in ("source_id", "queued", "running", "synced", "failed")
     },
+    **{("drift_found", name): ("bigint", True, None, None) for name in ("source_id", "size_bytes")},
+    **{("drift_found", name): ("text", True, None, None) for name in ("place", "name", "etag")},
     ("sync_counts", "slot"): ("integer", True, None, None),
 }
 DEFAULTS = {("uploads", "look_at"): "(now() + '00:01:00'::interval)"}
@@ -275,6 +282,7 @@ async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None
         ("objects", "batch_pk"),
         ("uploads", "object_pk"),
         ("syncs", "object_pk"),
+        ("drift_reports", "source_id"),
         ("users", None),
         ("canary_alerts", None),
     }

@@ -45,6 +45,7 @@ SYNC = (
 )
 COPY_DELETION = "INSERT INTO copy_deletions (id, tenant_id, source_id, path, due_at, attempts) VALUES"
 SYNC_COUNT = "INSERT INTO sync_counts (source_id, slot, queued, running, synced, failed) VALUES"
+REPORT = "INSERT INTO drift_reports (source_id, tenant_id, repair, verify) VALUES"
 ENTRY = "INSERT INTO audit_log (id, at, action) VALUES"
 CHANGE = (
     "INSERT INTO usage_changes (tenant_id, id, objects, used_bytes, reserved_bytes, kept_bytes)"
@@ -71,6 +72,7 @@ ROWS = [
     SOURCE + " (2, 2, 'photos', 20, now(), '{}', '{}', 1, '')",
     f"{SYNC} (6000, 1, 1, 1000, 1001, 'a', 'text/plain', 'QUEUED', now(), now(), 0)",
     f"{COPY_DELETION} (1, 1, 1, 'a', now(), 0)",
+    f"{REPORT} (1, 1, false, false)",
     f"{SCAN} (1, 'bucket', now(), NULL, '', now(), 'KEYS', '', '', 0, 0, 0, 0, 0, 0, 0, 0)",
     f"{ORPHAN} (1, 'bucket', 'key', '', 0, '', now(), now(), 1, 1, 'SEEN', now(), now())",
     f"{LOST} (1, 'bucket', 'key', 5000, 0, now(), 1)",
@@ -187,6 +189,10 @@ REFUSED = [
     ("syncs_problem_known", "UPDATE syncs SET state = 'FAILED'"),
     ("syncs_synced_at_known", "UPDATE syncs SET state = 'SYNCED'"),
     ("sync_counts_pkey", f"{SYNC_COUNT} (1, 99, 0, 0, 0, 0), (1, 99, 0, 0, 0, 0)"),
+    ("drift_reports_pkey", f"{REPORT} (1, 1, false, false)"),
+    ("drift_reports_source_fkey", f"{REPORT} (2, 1, false, false)"),
+    ("drift_reports_held_whole", "UPDATE drift_reports SET held_until = now()"),
+    ("drift_reports_made_whole", "UPDATE drift_reports SET checked_at = now()"),
     ("copy_deletions_pkey", f"{COPY_DELETION} (1, 1, 1, 'b', now(), 0)"),
     ("usage_changes_pkey", f"{CHANGE} (1, 1, 0, 0, 0, 0), (1, 1, 0, 0, 0, 0)"),
 ]  # fmt: skip

@@ -29,6 +29,7 @@ ALL = [
     "0011_reaper",
     "0012_jobs",
     "0013_syncs",
+    "0014_drift",
 ]
 NOTES = {"tortoise_migrations", "tortoise_migrations_id_seq", "tortoise_migrations_pkey", "uid_tortoise_mi_app_3803a5"}
 

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from models import Role, SyncState, Tenant, User, database, grants, ids, notices, sources, syncs
+from models import Role, SyncState, Tenant, User, database, drifting, grants, ids, notices, sources, syncs
+from models.drifting import Entry, Listed
 from models.filters import Granted
 from models.grants import Thing
 from models.notices import Notice
@@ -110,3 +111,26 @@ async def test_copies_of_objects_are_found_one_by_one(shared: tuple[str, dict[st
     async with database.connected(database.config(url)):
         rows = await database.fetch("SELECT id FROM objects WHERE tenant_id = $1 LIMIT 100", tenant_id)
     assert await blocks_read(url, syncs.copies(tenant_id, [row["id"] for row in rows])) < 1_500
+
+
+async def test_comparison_reads_as_much_as_its_page(shared: tuple[str, dict[str, Scope]]) -> None:
+    """Of copies, of what was listed a moment ago, and of paths and keys that are looked up."""
+    url, scopes = shared
+    tenant_id = scopes["everything"].tenant_id
+    async with database.connected(database.config(url)):
+        source = await sources.named(tenant_id, "main")
+        assert source
+        await database.fetch("ALTER TABLE drift_found SET (autovacuum_enabled = off)")
+        held = await drifting.take(source, repair=False, verify=False)
+        assert held
+        names = [(f"b{n * 6 // COPIES}", f"o{n}", "main.jpg") for n in range(COPIES)]
+        for place in (Listed.KEY, Listed.COPY):
+            await drifting.add(held, place, [Entry("/".join(one), 1) for one in names])
+        [middle] = await database.fetch("SELECT id FROM objects WHERE tenant_id = $1 OFFSET 3000 LIMIT 1", tenant_id)
+    asked = {
+        drifting.compared(held, "{oeid}/{ref_id}/", (middle["id"], ""), 100): 1_500,
+        drifting.strangers(held, ["p"] * 100): 500,
+        drifting.untold(held, names[:100]): 1_500,
+    }
+    for ask, most in asked.items():
+        assert await blocks_read(url, ask) < most, ask

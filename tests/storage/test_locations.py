@@ -3,7 +3,8 @@
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
@@ -12,11 +13,14 @@ from moto.sts.models import sts_backends
 
 from models.locations import Location
 from storage import locations
-from storage.locations import Away, Changed, Denied, Locations, Misconfigured, NotThere, Trouble
-from storage.places import opened
+from storage.locations import Away, Changed, Denied, Locations, Misconfigured, NotThere, Trouble, Unfit
+from storage.places import Place, opened
 from storage.signing import Credentials
 from tests.conftest import BUCKETS, free_port
 from waybill import seaweedfs
+
+if TYPE_CHECKING:  # the types are not installed with the service
+    from types_aiobotocore_s3.client import S3Client
 
 ROLE = "arn:aws:iam::123456789012:role/copies"
 
@@ -113,7 +117,7 @@ async def test_client_that_is_wrong_is_made_anew_from_what_was_mended(
     places: Locations, aws: str, tmp_path: Path
 ) -> None:
     place = Location("bucket", endpoint=aws, profile="later")
-    with pytest.raises(Misconfigured, match="later"):
+    with pytest.raises(Misconfigured, match="ProfileNotFound"):
         async with places.client(place, "acme"):
             raise AssertionError
     (tmp_path / "config").write_text("[profile later]\naws_access_key_id = LATER\naws_secret_access_key = s\n")
@@ -137,6 +141,7 @@ async def test_client_that_is_wrong_is_made_anew_from_what_was_mended(
         (404, "NoSuchBucket", Misconfigured),
         (403, "AccessDenied", Denied),
         (403, "InvalidObjectState", Denied),
+        (400, "KeyTooLongError", Unfit),
         (403, "ExpiredToken", Misconfigured),
         (301, "PermanentRedirect", Misconfigured),
         (412, "PreconditionFailed", Changed),
@@ -147,3 +152,30 @@ def test_codes_of_s3_are_told_apart(status: int, code: str, trouble: type[Troubl
     response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     with pytest.raises(trouble), locations.asking():
         raise ClientError(response, "GetObject")
+
+
+def test_ids_that_look_like_those_of_the_prefix_stay_as_they_are() -> None:
+    place = Location("bucket", "in/{oeid}/{ref_id}/{name}-")
+    assert place.key("{ref_id}", "{oeid}", "{oeid}.jpg") == "in/{ref_id}/{oeid}/{name}-{oeid}.jpg"
+
+
+async def test_server_that_looks_at_no_conditions_is_found_out() -> None:
+    class Careless:
+        async def get_object(self, **_: str) -> Any:
+            body = SimpleNamespace(close=lambda: None)
+            return {"ContentLength": 2, "ContentRange": "bytes 3-4/5", "ETag": '"new"', "Body": body}
+
+    place = Place("bucket", cast("S3Client", Careless()))
+    with pytest.raises(Changed):
+        async with place.reading("key", 3, "old"):
+            pass
+    async with place.reading("key", 3, "new") as reading:
+        assert reading.size == 5
+
+
+async def test_trouble_names_no_profile(places: Locations) -> None:
+    """Whoever sees the object of a file sees what went wrong."""
+    with pytest.raises(Misconfigured) as raised:
+        async with places.client(Location("bucket", profile="very-own"), "acme"):
+            pass
+    assert str(raised.value).endswith("(ProfileNotFound)")

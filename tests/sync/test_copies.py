@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -17,8 +18,9 @@ from access.copy_urls import PURPOSE, CopyUrls, Shown
 from access.credentials import create_key
 from access.rates import Payer, Rates
 from models import KeyScope, Role, audit, database
-from models.errors import RateLimited
+from models.errors import RateLimited, StorageUnavailable
 from models.pages import Bounds, Row
+from sync import disk
 from tests.access.conftest import beside
 from tests.access.test_grants import grant
 from tests.access.test_matrix import operator_key
@@ -327,3 +329,18 @@ async def asked(copies: Copies, key: int, send: object, receive: object = None) 
     }  # fmt: skip
     app = copies.http._transport.app  # type: ignore[attr-defined]
     await app(scope, receive or nothing, send)
+
+
+async def test_one_tenants_slow_clients_leave_files_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "_MOST_OF_ONE", len(disk._open) + 2)
+    for tenant in ("acme", "other"):
+        (tmp_path / tenant).mkdir()
+        (tmp_path / tenant / "f").write_bytes(b"hello")
+    files = [await disk.open_below(tmp_path, "acme/f", 5) for _ in range(disk._MOST_OF_ONE)]
+    with pytest.raises(StorageUnavailable):
+        await disk.open_below(tmp_path, "acme/f", 5)
+    files.append(await disk.open_below(tmp_path, "other/f", 5))
+    disk.close(files.pop(0))
+    files.append(await disk.open_below(tmp_path, "acme/f", 5))
+    for file in files:
+        disk.close(file)

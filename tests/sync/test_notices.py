@@ -136,6 +136,17 @@ async def test_former_secret_is_good_as_long_as_was_said(
     assert [(await one.send()).status_code for one in (sender, second, third)] == [401, 401, 201]
 
 
+async def test_key_that_is_dropped_takes_the_former_secret_with_it_and_nothing_else(
+    sender: Sender, with_keys: Settings, intake: Intake
+) -> None:
+    former = with_keys.encryption_keys
+    both = dataclasses.replace(with_keys, encryption_keys=Secret(f"{'ab' * 32},{former}"))
+    _, secret = await sync_sources(both).rotate(Actor(sender.tenant.id), sender.row["name"])
+    async with by(sender, intake(encryption_keys=Secret("ab" * 32))) as limited:
+        second = dataclasses.replace(limited, secret=secret.encode())
+        assert [(await one.send()).status_code for one in (limited, second)] == [401, 201]
+
+
 async def test_too_many_notices_of_a_source_are_limited_and_others_are_not(
     sender: Sender, new_sender: NewSender, intake: Intake
 ) -> None:

@@ -11,10 +11,12 @@ from uuid import uuid4
 import pytest
 
 from models import database, files, orphans
+from models.locations import Location
 from storage import inventory
 from storage.client import Config, Storage, connected
 from storage.keys import new_key
-from tests.conftest import Caller, new_database
+from tests.conftest import BUCKETS, Caller, new_database
+from tests.worker.drifts import PREFIX, Drift
 from tests.worker.mirror import Mirror, new_copies, new_mirror
 from waybill import seaweedfs
 from worker.copies import Copies
@@ -158,7 +160,8 @@ async def alone(copies_url: str) -> AsyncIterator[None]:
     async with database.connected(database.config(copies_url, max_connections=8)):
         yield
         await database.execute("UPDATE sync_sources SET paused_at = now() WHERE paused_at IS NULL")
-        await database.execute("DELETE FROM copy_deletions")
+        for table in ("copy_deletions", "drift_reports", "drift_found"):
+            await database.execute(f"DELETE FROM {table}")
 
 
 @pytest.fixture
@@ -171,3 +174,17 @@ async def copies(alone: None, seaweed: seaweedfs.Server, tmp_path: Path) -> Asyn
     """A worker's, in this process, with the root of ``mirror``."""
     async with new_copies(seaweed, tmp_path / "root") as copies:
         yield copies
+
+
+@pytest.fixture
+async def drift(copies: Copies, storage: Storage, seaweed: seaweedfs.Server, tmp_path: Path) -> Drift:
+    mirror = await new_mirror(storage, seaweed, tmp_path / "root", prefix=f"drift/{tmp_path.name}/{PREFIX}")
+    return Drift(mirror, copies)
+
+
+@pytest.fixture
+async def in_bucket(copies: Copies, storage: Storage, seaweed: seaweedfs.Server, tmp_path: Path) -> Drift:
+    """Its copies are in another bucket."""
+    place = Location(BUCKETS[1], f"drift/{tmp_path.name}/", seaweed.url, profile=seaweedfs.PROFILE)
+    prefix = f"drift/{tmp_path.name}/{PREFIX}"
+    return Drift(await new_mirror(storage, seaweed, tmp_path, prefix=prefix, destination=place), copies)

@@ -21,6 +21,7 @@ from waybill import seaweedfs
 from waybill.copies import _THREADS
 from worker.copier import Copier
 from worker.copies import Copies
+from worker.drift import Checker
 from worker.root import Root
 from worker.threads import Threads
 from worker.transfers import Transfers
@@ -136,7 +137,8 @@ async def new_copies(
         threads = Threads(_THREADS)
         stack.callback(threads.close)
         files = Root(str(root), reserve_bytes) if root else None
-        yield Copies(Copier(places, allowed, files, Transfers(threads)))
+        copier = Copier(places, allowed, files, Transfers(threads))
+        yield Copies(copier, Checker(copier, 256))
 
 
 async def all_end(mirror: Mirror, seconds: float = 30) -> dict[str, str]:

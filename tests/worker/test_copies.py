@@ -15,6 +15,7 @@ from access.locations import Allowed
 from models import copying, database, jobs
 from models.locations import Location
 from storage.client import Storage
+from storage.places import opened
 from tests.conftest import BUCKETS, free_port
 from tests.worker.mirror import BUCKET, Mirror, all_end, new_copies, new_mirror
 from waybill import seaweedfs
@@ -249,8 +250,6 @@ async def test_two_workers_share_the_files_and_copy_each_once(
 
 
 async def test_listing_goes_through_all_pages(mirror: Mirror, copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
-    from storage.places import opened
-
     monkeypatch.setattr("storage.places._KEYS_PER_PAGE", 2)
     for number in range(5):
         await mirror.put(b"x" * number, f"r{number}")

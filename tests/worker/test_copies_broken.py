@@ -59,6 +59,19 @@ async def test_broken_download_goes_on_where_it_broke_off(far: Mirror, proxy: Pr
     assert far.partials() == []
 
 
+async def test_download_goes_on_where_there_is_room_for_the_rest_only(
+    far: Mirror, proxy: Proxy, copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.cuts_after = 4 * MIB
+    await copies.drain()
+    [partial] = far.partials()
+    monkeypatch.setattr("worker.root.Root.room", lambda _: len(BODY) - 2 * MIB)
+    await far.due_now()
+    await copies.drain()
+    assert await far.states() == {"r": "SYNCED"}
+    assert not partial.exists()
+
+
 async def test_what_a_power_failure_may_have_taken_is_read_again(far: Mirror, proxy: Proxy, copies: Copies) -> None:
     """Of a partial file only what a mark says is on the disk; here the disk has lost what was there."""
     proxy.cuts_after = 4 * MIB

@@ -104,6 +104,25 @@ def test_one_who_comes_after_goes_on_with_what_is_kept(root: Root, partial: Part
     partial._directory = os.open("/", os.O_RDONLY)
 
 
+def test_root_that_goes_away_is_not_made_anew(root: Root, partial: Partial) -> None:
+    """As one that was mounted, whose place is an empty directory then."""
+    elsewhere = root.path.rename(root.path.with_name("elsewhere"))
+    for is_there in (False, True):
+        if is_there:
+            root.path.mkdir()
+        with pytest.raises(Unusable, match="not there any more"):
+            root.check()
+        with pytest.raises(FileNotFoundError):
+            root.partial(8, "etag")
+        with pytest.raises(FileNotFoundError):  # so that the deletion is tried again
+            root.remove("/".join(PATH))
+    assert list(root.path.iterdir()) == []
+    root.path.rmdir()
+    elsewhere.rename(root.path)
+    root.check()
+    root.place(partial, PATH)
+
+
 @pytest.mark.parametrize("path", ["", "a", "a/b", "../../x/y", "a/b/../c", "/etc/passwd/x", "a/b//c"])
 def test_path_that_is_no_copys_is_not_removed(root: Root, path: str) -> None:
     with pytest.raises(ValueError, match="not the path of a copy"):

@@ -20,6 +20,8 @@ COMMANDS = {
     "token": "waybill.cli.keys",
     "source": "waybill.cli.sources",
     "sign": "waybill.cli.sign",
+    "drift": "waybill.cli.drift",
+    "sync-demo": "waybill.cli.sync_demo",
     "audit": "waybill.cli.audit",
     "import": "waybill.cli.transfer",
     "export": "waybill.cli.transfer",
@@ -39,6 +41,7 @@ class _Commands(click.Group):
         if name not in COMMANDS:
             return None
         module: Any = importlib.import_module(COMMANDS[name])
+        name = name.replace("-", "_")
         command: click.Command = getattr(module, name, None) or getattr(module, f"{name}_")
         return command
 

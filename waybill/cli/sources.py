@@ -1,6 +1,7 @@
 """Sync sources. These commands work on the database itself."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,9 @@ def _place_options(prefix: str, whose: str) -> Callable[[Callable[..., None]], C
     """All options of a place in S3 but its bucket."""
     options = {
         "prefix": f"What keys in {whose} begin with; {{oeid}} and {{ref_id}} stand for the ids.",
-        "endpoint": f"URL of S3 for {whose}, one of WAYBILL_SYNC_ENDPOINTS.  [default: AWS]",
+        "endpoint": f"URL of S3 for {whose}, one of WAYBILL_SYNC_ENDPOINTS.  [default: AWS; of embedded, its own]",
         "region": f"Region of {whose}.",
-        "profile": f"Profile for {whose}, one that WAYBILL_SYNC_PROFILES has for the tenant.",
+        "profile": f"Profile for {whose}, one of WAYBILL_SYNC_PROFILES; embedded is the server of `waybill dev`.",
         "role": f"ARN of a role to assume for {whose}.",
     }
 
@@ -92,8 +93,8 @@ def create_source(
         raise click.UsageError("--to-prefix and the like need --to-bucket")
     destination: Destination = directory_of(name) if directory is None else Directory(directory)
     if to_bucket is not None:
-        destination = Location(to_bucket, **to)
-    origin = Location(**{option: value for option, value in place.items() if not option.startswith("to_")})
+        destination = _location(data_dir, bucket=to_bucket, **to)
+    origin = _location(data_dir, **{option: value for option, value in place.items() if not option.startswith("to_")})
 
     async def work() -> str:
         found = await tenant_named(tenant)
@@ -166,6 +167,16 @@ def _change(data_dir: Path, tenant: str, name: str, *, paused: bool) -> None:
         await opened(data_dir).change(Actor(found.id), name, paused=paused)
 
     run(data_dir, work)
+
+
+def _location(data_dir: Path, **given: str) -> Location:
+    """Of the embedded server, whose address nobody knows by heart, at that where none is given."""
+    place = Location(**given)
+    if not place.profile or place.endpoint or str(read_settings().database_url):
+        return place
+    from waybill import seaweedfs  # noqa: PLC0415 - as in waybill/cli/service.py
+
+    return replace(place, endpoint=seaweedfs.Server(data_dir).url) if place.profile == seaweedfs.PROFILE else place
 
 
 async def _maker(tenant: Tenant, name: str | None) -> User:

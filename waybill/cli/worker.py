@@ -34,6 +34,8 @@ def worker(data_dir: Path, *, drain: bool) -> None:
 
     As many of it as you like share the work. `waybill dev` does it by itself.
     """
+    import uvloop  # noqa: PLC0415
+
     from waybill import logs, metrics  # noqa: PLC0415
 
     with chosen_service(data_dir) as (settings, credentials), contextlib.ExitStack() as stack:
@@ -43,7 +45,8 @@ def worker(data_dir: Path, *, drain: bool) -> None:
             stack.enter_context(metrics.served(settings, readiness.lacks))
         except metrics.MetricsError as error:
             raise click.ClickException(str(error)) from error
-        asyncio.run(_work(settings, credentials, readiness, drain=drain))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_work(settings, credentials, readiness, drain=drain))
 
 
 class Readiness:
