@@ -2,12 +2,15 @@
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from graphql import StringValueNode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis_graphql import queries
 
 from graph import documents
 from graph.quick import Quick
@@ -16,6 +19,7 @@ from models import Role
 from tests.conftest import Caller, NewCaller
 from tests.uploads import announced, stored
 
+SDL = (Path(__file__).parents[2] / "schema.graphql").read_text()
 ODD = ['"', "\\", "{", '}, {"key":', ', "value": ', '{"key": ', "\n", "\x01", "\x7f", "é", "\u2028", "😀", " ", "a"]
 LEAVES = {
     "Object": ["id", "objectId", "createdAt", "updatedAt"],
@@ -152,6 +156,24 @@ async def test_any_selection_of_an_object_is_the_same(admin: Caller, taken: list
         query = f"query ($id: String!) {{ object(objectId: $id) {{ {inside} }} }}"
         same(*await both(admin, pytest.MonkeyPatch(), query, {"id": object_id}))
     assert any(one is not None for one in taken)
+
+
+MOMENTS = st.sampled_from(["2026-01-01T00:00:00Z", "yesterday"]).map(lambda text: StringValueNode(value=text))
+ANY = queries(SDL, fields=["objects", "batches", "viewer"], custom_scalars={"DateTime": MOMENTS}, allow_x00=False)
+
+
+async def test_any_operation_over_the_whole_schema_is_the_same(admin: Caller) -> None:
+    await filled(admin)
+    checks: list[str] = []
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(ANY)
+    def collect(query: object) -> None:
+        checks.append(str(query))
+
+    await asyncio.get_running_loop().run_in_executor(None, collect)
+    for query in checks:
+        same(*await both(admin, pytest.MonkeyPatch(), query, {}))
 
 
 DATA = "data { key value }"

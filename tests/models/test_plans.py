@@ -216,6 +216,26 @@ async def test_facets_do_not_read_what_they_do_not_show(fresh: tuple[str, Scope]
     assert await blocks_read(url, facets.data_values(scope, "n", "1", 10)) < 200
 
 
+async def test_two_dense_lists_that_never_meet_are_read_side_by_side() -> None:
+    url = await new_database()
+    keys = {"side": 2, "same": 2, "kind": 3}
+    data = [[{"key": key, "value": str(n % of)} for key, of in keys.items()] for n in range(OBJECTS)]
+    async with database.connected(database.config(url)):
+        tenant = await Tenant.create(slug="t")
+        user = await User.create(tenant=tenant, name="u", role=Role.ADMIN)
+        new = [NewObject(f"o{n}", orjson.dumps(one).decode()) for n, one in enumerate(data)]
+        await writes.create_batch(tenant.id, user.id, "b", new)
+        await database.fetch("ANALYZE")
+        scope = Scope(tenant.id)
+        often = await reads.objects(scope, All((eq("side", "0"), eq("kind", "1"))), Bounds(10))
+        assert [row["object_id"] for row in often.rows] == [f"o{OBJECTS - 2 - 6 * n}" for n in range(10)]
+        never = All((eq("side", "0"), eq("same", "1")))
+        assert (await reads.objects(scope, never, Bounds(10))).rows == []
+        assert await reads.count_objects(scope, never) == 0
+    # A look-up of each of one list in the other reads three of the index.
+    assert await blocks_read(url, reads.objects(scope, never, Bounds(10))) < OBJECTS + 500
+
+
 async def test_deleting_a_batch_is_linear_where_the_statistics_know_nothing(fresh: tuple[str, Scope]) -> None:
     url, scope = fresh
     async with database.connected(database.config(url)), rolled_back():  # the other tests read it too
