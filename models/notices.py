@@ -54,7 +54,8 @@ def _of_name(name: str) -> str | None:
     if name in (".", ".."):
         return f'must not be "{name}"'
     if unfit := _UNFIT.search(name):
-        return f"must not contain U+{ord(unfit[0]):04X}"
+        shown = f'"{unfit[0]}"' if unfit[0].isprintable() else f"U+{ord(unfit[0]):04X}"
+        return f"must not contain {shown}"
     if (count := len(name.encode())) > _MOST_NAME_BYTES:
         return f"has {count} bytes in UTF-8; at most {_MOST_NAME_BYTES} are allowed"
     return None

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("nothing_due")
 async def nothing_due(http: object) -> None:  # noqa: ARG001 - which has the database
     """What other tests have left is none of these tests' business."""
     await database.execute("DELETE FROM deletions")
+    await database.execute("UPDATE uploads SET look_at = now() + interval '1 day' WHERE state = 'PENDING'")
 
 
 async def deleted(caller: Caller, count: int) -> list[str]:
