@@ -177,7 +177,8 @@ class GraphQLEndpoint:
         key = request.header(idempotency.HEADER) if operation.operation is OperationType.MUTATION else None
         if key is not None:
             idempotency.checked(key)
-        if (answer := await self._shortest(document.quick(operation), parameters, caller, trace)) is not None:
+        quick = document.quick(operation) if parameters.size <= _LARGE_BYTES else None
+        if (answer := await self._shortest(quick, parameters, caller, trace)) is not None:
             return answer
         return await self._executed(operation, document, parameters, caller, key, trace)
 

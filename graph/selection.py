@@ -1,8 +1,18 @@
 """What a request selects below a field, so that nothing else is read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
-from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, InlineFragmentNode
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    InlineFragmentNode,
+    SelectionSetNode,
+)
 
 from graph.context import Info
 from models.reads import Parts
@@ -37,3 +47,56 @@ def _stands_below(nodes: list[FieldNode], fragments: Mapping[str, FragmentDefini
                     entered.add(selection.name.value)
                     left.append(fragments[selection.name.value].selection_set)
     return False
+
+
+class NotPlain(Exception):
+    """Something is selected that is not in the rows."""
+
+
+@dataclass(slots=True)
+class Selected:
+    """A field of an answer, with what all its nodes select below it."""
+
+    name: str
+    node: FieldNode
+    below: list[SelectionSetNode] = field(default_factory=list)
+
+
+def select(
+    schema: GraphQLSchema,
+    type_: GraphQLNamedType,
+    selection_sets: Iterable[SelectionSetNode],
+    fragments: Mapping[str, FragmentDefinitionNode],
+) -> dict[str, Selected]:
+    """By response name, in the order of the answer. Raises NotPlain where directives decide."""
+    found: dict[str, Selected] = {}
+    stack = [selection for each in reversed(list(selection_sets)) for selection in reversed(each.selections)]
+    entered: set[str] = set()
+    while stack:
+        selection = stack.pop()
+        if selection.directives:
+            raise NotPlain
+        if isinstance(selection, FieldNode):
+            name = selection.alias.value if selection.alias else selection.name.value
+            one = found.setdefault(name, Selected(selection.name.value, selection))
+            if selection.selection_set:
+                one.below.append(selection.selection_set)
+            continue
+        if isinstance(selection, FragmentSpreadNode):
+            if selection.name.value in entered:
+                continue
+            entered.add(selection.name.value)
+            fragment: FragmentDefinitionNode | InlineFragmentNode = fragments[selection.name.value]
+        else:
+            assert isinstance(selection, InlineFragmentNode)  # noqa: S101 - there is no other selection
+            fragment = selection
+        if fragment.type_condition is None or _applies(schema, type_, fragment.type_condition.name.value):
+            stack.extend(reversed(fragment.selection_set.selections))
+    return found
+
+
+def _applies(schema: GraphQLSchema, type_: GraphQLNamedType, condition: str) -> bool:
+    if type_.name == condition:
+        return True
+    other = schema.type_map[condition]
+    return isinstance(type_, GraphQLObjectType) and schema.is_sub_type(other, type_)  # type: ignore[arg-type]

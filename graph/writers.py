@@ -7,8 +7,7 @@ graphql-core.
 """
 
 from binascii import b2a_base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from struct import Struct
@@ -19,11 +18,7 @@ from graphql import (
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
-    GraphQLNamedType,
-    GraphQLObjectType,
     GraphQLSchema,
-    InlineFragmentNode,
     SelectionSetNode,
 )
 from graphql.execution.values import get_argument_values
@@ -31,6 +26,7 @@ from graphql.execution.values import get_argument_values
 from graph.context import Context
 from graph.literals import has_variable
 from graph.scalars import format_datetime
+from graph.selection import NotPlain, Selected, select
 from graph.types.files import reading
 from models import ids, pages
 from models.pages import Page, Row
@@ -41,69 +37,12 @@ _OfPage: TypeAlias = Callable[[Page, _OfRow], str]
 _PAIR = 10  # characters at least of a value of a pair, as JSON
 
 
-class NotPlain(Exception):
-    """Something is selected that is not in the rows."""
-
-
-class TooLarge(Exception):
-    """The answer may be larger than allowed, which graphql-core is to say where."""
-
-
 class Written(NamedTuple):
     """``values`` and ``characters`` are no less than the leaves of it, and the characters of those that are text."""
 
     json: str
     values: int
     characters: int
-
-
-@dataclass(slots=True)
-class Selected:
-    """A field of an answer, with what all its nodes select below it."""
-
-    name: str
-    node: FieldNode
-    below: list[SelectionSetNode] = field(default_factory=list)
-
-
-def select(
-    schema: GraphQLSchema,
-    type_: GraphQLNamedType,
-    selection_sets: Iterable[SelectionSetNode],
-    fragments: Mapping[str, FragmentDefinitionNode],
-) -> dict[str, Selected]:
-    """By response name, in the order of the answer. Raises NotPlain where directives decide."""
-    found: dict[str, Selected] = {}
-    stack = [selection for each in reversed(list(selection_sets)) for selection in reversed(each.selections)]
-    entered: set[str] = set()
-    while stack:
-        selection = stack.pop()
-        if selection.directives:
-            raise NotPlain
-        if isinstance(selection, FieldNode):
-            name = selection.alias.value if selection.alias else selection.name.value
-            one = found.setdefault(name, Selected(selection.name.value, selection))
-            if selection.selection_set:
-                one.below.append(selection.selection_set)
-            continue
-        if isinstance(selection, FragmentSpreadNode):
-            if selection.name.value in entered:
-                continue
-            entered.add(selection.name.value)
-            fragment: FragmentDefinitionNode | InlineFragmentNode = fragments[selection.name.value]
-        else:
-            assert isinstance(selection, InlineFragmentNode)  # noqa: S101 - there is no other selection
-            fragment = selection
-        if fragment.type_condition is None or _applies(schema, type_, fragment.type_condition.name.value):
-            stack.extend(reversed(fragment.selection_set.selections))
-    return found
-
-
-def _applies(schema: GraphQLSchema, type_: GraphQLNamedType, condition: str) -> bool:
-    if type_.name == condition:
-        return True
-    other = schema.type_map[condition]
-    return isinstance(type_, GraphQLObjectType) and schema.is_sub_type(other, type_)  # type: ignore[arg-type]
 
 
 # -- leaves: from a row to what stands in the answer ---------------------------------------------------------------
