@@ -79,7 +79,7 @@ def run(data_dir: Path, settings: Settings) -> None:
             settle()
             runner.run(_serve(web, listener, servers, lambda: _welcome(settings, key, data_dir)))
     except KeyboardInterrupt:
-        pass
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is stopped: what comes now would make a failure of it
     except PermissionError as error:
         what = f"{error.filename} belongs to another user"
         raise DevError(f"{what}: run waybill dev as that user, or pass another --data-dir") from error
