@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 from graphql import (
     DocumentNode,
+    GraphQLError,
     GraphQLField,
     GraphQLSchema,
     OperationDefinitionNode,
@@ -66,7 +67,7 @@ class Quick:
         """``data`` of the answer as JSON; None where graphql-core has to find out what is wrong."""
         try:
             written = await self._read(context, self._asked(context, variables or {}))
-        except (NotPlain, WaybillError, TypeError, AttributeError):
+        except (NotPlain, WaybillError, GraphQLError, TypeError, AttributeError):
             context.rows, context.signed = 0, {}
             return None
         if written.values > limits.values or written.characters > limits.characters:

@@ -236,6 +236,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("query ($n: Int) { objects(first: $n) { nodes { id } } }", {"n": "1"}),
     ("query ($n: Int!) { objects(first: $n) { nodes { id } } }", {}),
     ('{ objects(after: "x") { nodes { id } } }', {}),
+    ('query ($i: String = "none") { object(objectId: $i) { id } }', {"i": None}),
     ("{ objects(first: 1, last: 1) { nodes { id } } }", {}),
     ("{ objects { nodes { file { access { url } } } } }", {}),
     ("{ objects { nodes { file { access(expiresIn: 0) { url } } } } }", {}),
