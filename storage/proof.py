@@ -11,7 +11,7 @@ from models.errors import StorageUnavailable
 from models.pages import Row
 from storage import multipart
 from storage.client import Storage, refusing
-from storage.multipart import Cut, Place
+from storage.multipart import Cut, Place, Unfit
 
 _AT_ONCE = 32
 
@@ -130,13 +130,10 @@ async def _examine(storage: Storage, claim: Claim, reading: _Reading) -> Finding
     if found is None and claim.multipart_id is not None and claim.part_bytes is not None:
         place = Place(claim.bucket, claim.key, claim.multipart_id)
         cut = Cut(claim.size_bytes, claim.part_bytes)
-        if (unfit := await multipart.assemble(storage, place, cut, claim.etags)) is not None:
-            if unfit.missing and not unfit.wrong:
-                return Finding(Verdict.FILE_MISSING, unfit.missing)
-            return Finding(Verdict.PART_MISMATCH, unfit.wrong)
-        found = await storage.head(claim.bucket, claim.key)
+        unfit = await multipart.assemble(storage, place, cut, claim.etags)
+        found = await storage.head(claim.bucket, claim.key)  # also of what is unfit: someone else may have completed it
         if found is None:
-            return Finding(Verdict.ABORTED)
+            return _unfit(unfit)
     if found is None:
         return _MISSING
     if found.size != claim.size_bytes:
@@ -150,6 +147,14 @@ async def _examine(storage: Storage, claim: Claim, reading: _Reading) -> Finding
         reading.left -= claim.size_bytes
         digest = await storage.sha256(claim.bucket, claim.key)
     return _RIGHT if digest == claim.sha256.hex() else Finding(Verdict.CHECKSUM_MISMATCH)
+
+
+def _unfit(unfit: Unfit | None) -> Finding:
+    if unfit is None:
+        return Finding(Verdict.ABORTED)
+    if unfit.missing and not unfit.wrong:
+        return Finding(Verdict.FILE_MISSING, unfit.missing)
+    return Finding(Verdict.PART_MISMATCH, unfit.wrong)
 
 
 _RIGHT = Finding(Verdict.RIGHT)

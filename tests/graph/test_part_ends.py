@@ -7,7 +7,7 @@ import pytest
 
 from models import database
 from models.errors import StorageUnavailable
-from storage.client import Storage
+from storage.client import Part, Storage
 from tests.conftest import Caller
 from tests.graph.test_parts import (
     ABORT,
@@ -140,6 +140,23 @@ async def test_completions_at_once_are_one(admin: Caller) -> None:
     upload = await announced(admin, BODY)
     await send(admin, upload)
     assert await asyncio.gather(*(complete(admin, upload) for _ in range(5))) == [("COMPLETE", None, [])] * 5
+
+
+async def test_completion_that_sees_the_parts_go_because_another_one_put_them_together_finds_the_file(
+    admin: Caller,
+) -> None:
+    upload = await announced(admin, BODY)
+    await send(admin, upload)
+    parts = Storage.list_parts
+
+    async def late(self: Storage, bucket: str, key: str, multipart_id: str, *, last: int) -> list[Part]:
+        there = await parts(self, bucket, key, multipart_id, last=last)
+        assert there is not None
+        assert await self.complete_multipart(bucket, key, multipart_id, there) == ""
+        return []  # SeaweedFS lists it while it is emptied
+
+    with patch.object(Storage, "list_parts", late):
+        assert await complete(admin, upload) == ("COMPLETE", None, [])
 
 
 async def test_part_sent_again_while_they_are_put_together_leaves_the_upload_as_it_was(admin: Caller) -> None:
