@@ -82,9 +82,7 @@ class Memory(MemoryStorage):
         for (_, points), level in zip(buckets, levels, strict=True):
             if level.taken() + amount > points:
                 return Taken(False, levels)
-        for name, _ in buckets:
-            self._add(name, now, amount)
-        return Taken(True, [self._level(name, now) for name, _ in buckets])
+        return Taken(True, [self._add(name, now, amount) for name, _ in buckets])
 
     async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:  # noqa: ARG002
         return (await self.take([Bucket(key, limit)], amount)).fits
@@ -104,7 +102,7 @@ class Memory(MemoryStorage):
             return Level(windows.now, 2 * MINUTE - age, 0, 3 * MINUTE - age)
         return Level(windows.before, MINUTE - age, windows.now, 2 * MINUTE - age)
 
-    def _add(self, name: str, now: float, amount: int) -> None:
+    def _add(self, name: str, now: float, amount: int) -> Level:
         windows = self._windows.get(name)
         age = now - windows.began if windows else 2 * MINUTE
         if windows is None or age >= 2 * MINUTE:
@@ -115,3 +113,5 @@ class Memory(MemoryStorage):
             windows.began, windows.before, windows.now = windows.began + MINUTE, windows.now, 0
         windows.now += amount
         self._windows.move_to_end(name)
+        age = now - windows.began
+        return Level(windows.before, MINUTE - age, windows.now, 2 * MINUTE - age)

@@ -106,9 +106,14 @@ class Documents:
         self._remembered: OrderedDict[str, Document] = OrderedDict()
         self._characters = 0
 
-    async def read(self, text: str) -> Document:
+    def known(self, text: str) -> Document | None:
+        """If it is remembered, which makes reading it cheap."""
         if (document := self._remembered.get(text)) is not None:
             self._remembered.move_to_end(text)
+        return document
+
+    async def read(self, text: str) -> Document:
+        if (document := self.known(text)) is not None:
             return document
         document = await in_thread(self._read, text) if len(text) > _LARGE else self._read(text)
         if len(text) <= _LONGEST_REMEMBERED:

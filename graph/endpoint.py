@@ -48,7 +48,7 @@ from models.trace import RequestTrace, current
 
 _LARGE_BYTES = 64 * 1024  # above it, coercing the variables, or counting them, can take more than a few milliseconds
 _LONGEST_LOGGED_NAME = 100
-_ENTRANCE = 1  # point, before anything is read of what may be no operation; a part of the operation's price
+_ENTRANCE = 1  # point of what is no operation, or not known before it is read; a part of the operation's price
 _BYTES_A_POINT = 100_000  # of a body, beside the operation's price
 _HEADERS = {
     media_type: [(b"content-type", f"{media_type}; charset=utf-8".encode()), (b"cache-control", b"no-store")]
@@ -150,23 +150,39 @@ class GraphQLEndpoint:
             raise bad_request(f"{request.method} is not a method of GraphQL: use POST.", 405, allow="GET, POST")
         caller = await self._authenticate(_attempt(request))
         trace.key_id = caller.key_id
-        await self._spend(_ENTRANCE, caller, trace)
-        if request.method == "GET":
-            deadline.listen(request.receive)
-            parameters = transport.from_query_string(request.scope["query_string"])
-            return await self._answer(parameters, request, caller, trace)
-        request.check_content()
-        length = request.length(self._max_body_bytes)
-        await self._spend(length // _BYTES_A_POINT, caller, trace)
-        async with self._room.taken(caller.tenant_id, length):
-            body = await request.body(length)
-            deadline.listen(request.receive)
-            return await self._answer(transport.from_body(body), request, caller, trace)
+        try:
+            if request.method == "GET":
+                deadline.listen(request.receive)
+                parameters = transport.from_query_string(request.scope["query_string"])
+                return await self._answer(parameters, request, caller, trace)
+            request.check_content()
+            length = request.length(self._max_body_bytes)
+            if length <= SMALL_BYTES:
+                return await self._read(length, request, caller, trace, deadline)
+            await self._spend(_ENTRANCE + length // _BYTES_A_POINT, caller, trace)
+            async with self._room.taken(caller.tenant_id, length):
+                return await self._read(length, request, caller, trace, deadline)
+        except (RequestError, Refused, ClientDisconnect):
+            if trace.cost is None:
+                await self._spend(_ENTRANCE, caller, trace)
+            raise
 
-    async def _answer(self, parameters: Parameters, request: Request, caller: Caller, trace: RequestTrace) -> _Answer:
+    async def _read(
+        self, length: int, request: Request, caller: Caller, trace: RequestTrace, deadline: Deadline
+    ) -> _Answer:
+        body = await request.body(length)
+        deadline.listen(request.receive)
+        return await self._answer(transport.from_body(body), request, caller, trace, length // _BYTES_A_POINT)
+
+    async def _answer(
+        self, parameters: Parameters, request: Request, caller: Caller, trace: RequestTrace, points: int = 0
+    ) -> _Answer:
+        """``points`` are what it costs beside the operation's price."""
         trace.operation_name = parameters.operation_name and parameters.operation_name[:_LONGEST_LOGGED_NAME]
-        document = await self._documents.read(parameters.query)
-        await self._spend(await _points(document, parameters) - _ENTRANCE, caller, trace)
+        if (document := self._documents.known(parameters.query)) is None:
+            await self._spend(_ENTRANCE + points, caller, trace)
+            document = await self._documents.read(parameters.query)
+        await self._spend(await _points(document, parameters) + points, caller, trace)
         if document.errors:
             raise RequestError(document.errors)
         operation = document.operation(parameters.operation_name)
@@ -224,14 +240,14 @@ class GraphQLEndpoint:
         answer["extensions"] = {"cost": trace.cost}
         return _Answer(200, orjson.dumps(answer), {}, Outcome.ERRORS if result.errors else Outcome.OK)
 
-    async def _spend(self, more: int, caller: Caller, trace: RequestTrace) -> None:
-        """Beside what the request has spent. Raises RateLimited, or TooComplex for what could never be spent."""
-        if more == 0:
-            return
+    async def _spend(self, points: int, caller: Caller, trace: RequestTrace) -> None:
+        """In all, with what the request has spent. Raises RateLimited, or TooComplex for what could never be spent."""
         spent: Any = trace.cost["requested"] if trace.cost else 0
-        reservation = await self._reserve(caller, spent + more, spent)
+        if points == spent:
+            return
+        reservation = await self._reserve(caller, points, spent)
         trace.cost = {
-            "requested": spent + more,
+            "requested": points,
             "remaining": reservation.remaining,
             "resetAt": format_datetime(reservation.reset_at),
         }

@@ -6,7 +6,6 @@ from models import reads
 from models.errors import NotFound
 from models.filters import HasBatchId
 from models.pages import Bounds, Row
-from models.reads import Parts
 
 
 async def batch(context: Context, batch_id: str) -> Row:
@@ -17,9 +16,9 @@ async def batch(context: Context, batch_id: str) -> Row:
     raise NotFound("There is no batch with this batchId.", batchId=batch_id)
 
 
-async def object_(context: Context, object_id: str, parts: Parts = Parts()) -> Row:  # noqa: B008 - frozen
+async def object_(context: Context, object_id: str) -> Row:
     if is_id(object_id, context.limits):
-        row = await reads.object_with_id(context.scope, object_id, parts)
+        row = await reads.object_with_id(context.scope, object_id)
         if row is not None:
             return row
     raise NotFound("There is no object with this objectId.", objectId=object_id)

@@ -5,8 +5,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from access.requests import SMALL_BYTES  # up to which a body waits for no room
-
 
 class Room:
     """As many bytes of large bodies are read and worked on at once as two of the largest have, one tenant's half of it.
@@ -21,9 +19,6 @@ class Room:
 
     @asynccontextmanager
     async def taken(self, tenant_id: int, size: int) -> AsyncIterator[None]:
-        if size <= SMALL_BYTES:
-            yield
-            return
         while not self._fits(tenant_id, size):
             await self._freed.wait()
         self._taken[tenant_id] += size

@@ -6,7 +6,7 @@ Tortoise picks the schema editor by the word "asyncpg" in this module's name.
 import contextlib
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import asyncpg
@@ -82,17 +82,19 @@ class PooledConnection(PoolConnectionWrapper[Any]):
     __slots__ = ("_turns",)
 
     async def __aenter__(self) -> Any:
-        self._turns = await trace.take_turn()
+        self._turns = await trace.take_turn(cast("Client", self.client).tenants)
         try:
-            return await super().__aenter__()
+            await self.ensure_connection()
+            self.connection = await self.client._pool.acquire()
         except BaseException:
             if self._turns is not None:
                 self._turns.give_back()
             raise
+        return self.connection
 
-    async def __aexit__(self, *error: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         try:
-            await super().__aexit__(*error)
+            await self.client._pool.release(self.connection)
         finally:
             if self._turns is not None:
                 self._turns.give_back()
@@ -108,7 +110,7 @@ class Transaction(TransactionContextPooled):
     _turns: Turns | None = None
 
     async def __aenter__(self) -> TransactionalDBClient:
-        self._turns = await trace.take_turn()
+        self._turns = await trace.take_turn(cast("Client", self.client._parent).tenants)
         try:
             return await super().__aenter__()
         except BaseException:
@@ -151,6 +153,41 @@ async def _keep_session(connection: asyncpg.Connection) -> None:
     """
 
 
+_DEFAULTS = {  # asyncpg.create_pool's, which makes no pools of other classes
+    "loop": None,
+    "max_queries": 50_000,
+    "max_inactive_connection_lifetime": 300.0,
+    "record_class": asyncpg.Record,
+}
+
+
+class Pool(asyncpg.Pool):
+    """Takes a connection back at once where nothing has to be waited for.
+
+    asyncpg starts a task for it, so that nothing can break it off; that takes as long as a small statement.
+    """
+
+    if TYPE_CHECKING:
+        _generation: int  # connections of an older one are expired
+
+    async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
+        holder, real = connection._holder, connection._con
+        if (
+            real is None
+            or real.is_closed()
+            or real.is_in_transaction()
+            or real._protocol._is_cancelling()
+            or real._protocol.queries_count >= holder._max_queries
+            or holder._generation != self._generation
+        ):
+            await super().release(connection, timeout=timeout)
+            return
+        real._on_release()
+        holder._timeout = None
+        holder._release()
+        holder._setup_inactive_callback()
+
+
 async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(*arguments, **options)
@@ -172,7 +209,8 @@ class Client(AsyncpgDBClient):
     async def create_pool(self, **options: Any) -> asyncpg.Pool:
         # Tortoise's own default for the port would be taken over the DSN's.
         named = {name: value for name, value in options.items() if value is not None and name != "port"}
-        pool = await asyncpg.create_pool(self.dsn, connect=_connect, reset=_keep_session, **named)
+        pool = Pool(self.dsn, connect=_connect, reset=_keep_session, **_DEFAULTS | named)
+        await pool
         _clients.add(self)
         return pool
 

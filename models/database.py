@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import asyncpg
 from tortoise import Tortoise
@@ -16,10 +16,6 @@ from tortoise.transactions import in_transaction
 
 from models.errors import QuotaExceeded
 from models.quotas import refusing
-from models.turns import Turns
-
-if TYPE_CHECKING:
-    from models.asyncpg_client import Client
 
 CONNECTION = "default"
 _APPS = {"models": {"models": ["models"], "migrations": "models.migrations", "default_connection": CONNECTION}}
@@ -101,13 +97,13 @@ async def transaction() -> AsyncIterator[BaseDBAsyncClient]:
     Inside another it is a savepoint, and inside ``one_transaction`` committed at the end of that. Where it is
     committed, quotas are kept: raises QuotaExceeded.
     """
-    whole = None if isinstance(_client(), TransactionalDBClient) else _whole.get()
+    whole = None if isinstance(client(), TransactionalDBClient) else _whole.get()
     async with AsyncExitStack() as stack:
         stack.enter_context(refusing())
-        client = await stack.enter_async_context(in_transaction(CONNECTION))
+        begun = await stack.enter_async_context(in_transaction(CONNECTION))
         if whole is not None:
             await whole.begun()
-        yield client
+        yield begun
         if whole is not None:
             whole.stack.push_async_exit(stack.pop_all())
 
@@ -151,24 +147,20 @@ class _Whole(NamedTuple):
 _whole: ContextVar[_Whole | None] = ContextVar("one_transaction", default=None)
 
 
-def turns(tenant_id: int) -> Turns:
-    """What a request of the tenant has to wait for before it gets a connection."""
-    return cast("Client", _client()).tenants.turns(tenant_id)
-
-
-def _client() -> BaseDBAsyncClient:
+def client() -> BaseDBAsyncClient:
+    """The current transaction's, if there is one."""
     return get_connection(CONNECTION)
 
 
 async def fetch(sql: str, *arguments: object) -> list[asyncpg.Record]:
     """Run one statement in the current transaction, if there is one, and return its rows."""
-    async with _client().acquire_connection() as connection:
+    async with client().acquire_connection() as connection:
         return cast("list[asyncpg.Record]", await connection.fetch(sql, *arguments))
 
 
 async def execute(sql: str, *arguments: object) -> int:
     """Run one statement in the current transaction, if there is one, and return how many rows it touched."""
-    async with _client().acquire_connection() as connection:
+    async with client().acquire_connection() as connection:
         status = cast("str", await connection.execute(sql, *arguments))
     return int(status.rsplit(" ", 1)[-1])
 
@@ -183,5 +175,5 @@ async def portions(sql: str, *arguments: object, most: int) -> AsyncIterator[lis
 
 async def copy(table: str, columns: Sequence[str], records: Iterable[Sequence[object]]) -> None:
     """COPY records into a table in the current transaction."""
-    async with _client().acquire_connection() as connection:
+    async with client().acquire_connection() as connection:
         await connection.copy_records_to_table(table, records=records, columns=columns)

@@ -1,6 +1,6 @@
 """Everything that is read of batches and objects, each question one statement."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -77,6 +77,14 @@ async def object_with_id(scope: Scope, object_id: str, parts: Parts = _ALL) -> R
     seen = sql.test(scope.within, "o.id", "o.batch_pk")
     rows = await _fetch(sql, f"{parts.of_all()} WHERE {wanted} AND {seen}")
     return rows[0] if rows else None
+
+
+async def objects_with_ids(scope: Scope, object_ids: Collection[str], parts: Parts) -> dict[str, Row]:
+    """Those of them that exist for the scope, by their ids."""
+    sql = Sql(scope.tenant_id)
+    wanted = f"o.tenant_id = {sql.tenant} AND o.object_id = ANY({sql.bind(tuple(object_ids), 'text[]')})"
+    seen = sql.test(scope.within, "o.id", "o.batch_pk")
+    return {row["object_id"]: row for row in await _fetch(sql, f"{parts.of_all()} WHERE {wanted} AND {seen}")}
 
 
 async def objects_of_batches(

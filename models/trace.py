@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import Counter
 
-from models.turns import Turns
+from models.turns import Tenants, Turns
 
 
 @dataclass(slots=True)
@@ -18,7 +18,8 @@ class RequestTrace:
     key_id: str | None = None  # the public part of the API key
     cost: Mapping[str, object] | None = None  # in points, as the answer shows it
     statements: int = 0  # SQL statements, transaction control not counted
-    turns: Turns | None = None  # at the database, as soon as its tenant is known
+    tenant_id: int | None = None  # whose turns at the database it takes, as soon as that is known
+    turns: Turns | None = None  # since it took the first
     began: float = field(default_factory=time.monotonic)
     let_in: float | None = None  # when its caller was, where that was before it began
 
@@ -33,10 +34,13 @@ def count_statement() -> None:
         trace.statements += 1
 
 
-async def take_turn() -> Turns | None:
+async def take_turn(tenants: Tenants) -> Turns | None:
     """To be given back, if there is one: what nobody asked for by a request waits for none."""
     trace = current.get()
-    if trace is None or trace.turns is None:
+    if trace is None or trace.tenant_id is None:
         return None
-    await trace.turns.take()
-    return trace.turns
+    if trace.turns is None:
+        trace.turns = tenants.turns(trace.tenant_id)
+    turns = trace.turns
+    await turns.take()
+    return turns

@@ -19,7 +19,7 @@ from access.copy_urls import CopyUrls, Expired, Holder, Shown
 from access.credentials import Attempt
 from access.policy import Caller, Viewer, as_viewer
 from access.rates import Payer, Reservation
-from models import audit, copies, database
+from models import audit, copies
 from models.errors import (
     BadInput,
     CopyChanged,
@@ -152,7 +152,7 @@ class Copies:
             scope = policy.readable(payer)
         if (trace := current.get()) is not None:
             trace.key_id = payer.key_id
-            trace.turns = database.turns(payer.tenant_id)
+            trace.tenant_id = payer.tenant_id
         await self._spend(payer, _ENTRANCE)
         row = await copies.find(scope, int(shown.sync)) if _KEY.fullmatch(shown.sync) else None
         if row is None:

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from contextvars import Context, copy_context
 from typing import Any, NamedTuple
 
-from models import database, faults, jobs, notices
+from models import faults, jobs, notices
 from models.errors import Conflict, Unavailable
 from models.notices import Notice, Outcome
 from models.trace import RequestTrace, current
@@ -128,6 +128,5 @@ class Queue:
 def _context_of(tenant_id: int | None) -> Context:
     """Of no request: what is done is many requests'. A tenant takes its turns at the database with all its sources."""
     context = copy_context()
-    turns = None if tenant_id is None else database.turns(tenant_id)
-    context.run(current.set, RequestTrace(secrets.token_hex(8), turns=turns))
+    context.run(current.set, RequestTrace(secrets.token_hex(8), tenant_id=tenant_id))
     return context

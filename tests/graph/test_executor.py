@@ -153,7 +153,7 @@ async def test_one_request_and_one_tenant_leave_connections_to_others(new_caller
         nonlocal running, most
         if "FROM objects" not in sql or busy.tenant.id not in arguments:
             return await original(sql, *arguments)
-        async with database._client().acquire_connection():
+        async with database.client().acquire_connection():
             running += 1
             most = max(most, running)
             await release.wait()

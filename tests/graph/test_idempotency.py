@@ -249,7 +249,7 @@ async def test_nothing_is_claimed_and_no_connection_held_while_s3_is_asked(
     held: list[bool] = []
 
     async def asked(*arguments: Any, **options: Any) -> Any:
-        held.append(isinstance(database._client(), TransactionalDBClient))
+        held.append(isinstance(database.client(), TransactionalDBClient))
         return await examine(*arguments, **options)
 
     monkeypatch.setattr("graph.context.examine", asked)

@@ -187,7 +187,7 @@ async def test_connection_that_the_server_is_about_to_end_is_unavailable(
 async def test_closed_pool_is_unavailable(own_url: str) -> None:
     async with connected_to(own_url):
         await database.fetch("SELECT 1")
-        pool = database._client()._pool
+        pool = database.client()._pool
         await pool.close()
         assert await told(database.fetch("SELECT 1")) is Unavailable
         assert await told(in_transaction("SELECT 1")) is Unavailable
