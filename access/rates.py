@@ -52,8 +52,11 @@ class Rates:
         self._buckets = buckets
         self._limits = limits
 
-    async def reserve(self, caller: Payer, points: int, spent: int = 0) -> Reservation:
-        """Spend so many points of the key and its tenant, less those that the request has ``spent``, or none."""
+    async def reserve(self, caller: Payer, points: int, spent: int = 0, least: int = 0) -> Reservation:
+        """Spend so many points of the key and its tenant, less those that the request has ``spent``.
+
+        If there are fewer, none but the ``least`` that it costs to have asked, unless as much was spent already.
+        """
         limits = self._limits
         # A token counts as a key of its user, and an operator's key is one, whomever he acts as. Who makes many keys
         # for himself is bounded by what his tenant has.
@@ -61,6 +64,11 @@ class Rates:
         tenant = Bucket(f"tenant/{caller.tenant_id}", limits.tenant_points)
         most = min(limits.key_points, limits.tenant_points)
         fits, (of_key, of_tenant) = await self._buckets.take([key, tenant], points - spent if points <= most else 0)
+        if least > spent and points > least and not (fits and points <= most):
+            asked = await self.reserve(caller, least)
+            if asked.refusal is not None:
+                return asked
+            spent, (_, (of_key, of_tenant)) = least, await self._buckets.take([key, tenant], 0)
         left, left_to_all = of_key.left(key.points), of_tenant.left(tenant.points)
         remaining, full_in = min((left, of_key.full_in()), (left_to_all, of_tenant.full_in()))
         refusal: WaybillError | None = None

@@ -8,7 +8,7 @@ variables is left open and filled in by each request, once per definition, howev
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphql import (
@@ -35,6 +35,7 @@ from graphql import (
 )
 
 from graph import filter_cost, introspection
+from graph.by_variables import ByVariables
 from graph.cost_levels import Definition, Filter, Given, Large, Level, Longest, Page, PageSizes, Sent, Units
 from graph.literals import Variables, has_variable, plain
 
@@ -78,10 +79,16 @@ class _Operation:
     defaults: dict[str, Any]
     most: int
     fixed: int | None = None
+    known: ByVariables[int] = field(default_factory=ByVariables)
 
-    def points(self, variables: Variables) -> int:
+    def points(self, variables: Variables, *, remembered: bool) -> int:
         if self.fixed is not None:
             return self.fixed
+        if remembered:
+            return self.known.get(variables, lambda: self._counted(variables))
+        return self._counted(variables)
+
+    def _counted(self, variables: Variables) -> int:
         if self.defaults:
             variables = self.defaults | dict(variables)
         given = {one: one.counted(variables) for _, each in self.used for one in each.given}
@@ -106,11 +113,14 @@ class Costs:
         self._definitions: dict[str, Definition] = {}  # of fragments
         self._operations: dict[int, _Operation] = {}
 
-    def points(self, operation: OperationDefinitionNode, variables: Variables) -> int:
-        """At least 1. ``variables`` are as they were sent; wrong ones count as if they were left out."""
+    def points(self, operation: OperationDefinitionNode, variables: Variables, *, remembered: bool = True) -> int:
+        """At least 1. ``variables`` are as they were sent; wrong ones count as if they were left out.
+
+        Large ones are not worth being ``remembered``.
+        """
         if (known := self._operations.get(id(operation))) is None:  # of the document, so that its id stays its own
             self._operations[id(operation)] = known = self._read(operation)
-        return known.points(variables)
+        return known.points(variables, remembered=remembered)
 
     def _read(self, operation: OperationDefinitionNode) -> _Operation:
         own = self._walk.definition(operation, self._walk.root(operation))

@@ -84,13 +84,13 @@ class Document:
             self._quick[id(operation)] = quick(self._schema, self.node, operation) if self._schema else None
         return self._quick[id(operation)]
 
-    def points(self, name: str | None, variables: Mapping[str, Any] | None) -> int:
+    def points(self, name: str | None, variables: Mapping[str, Any] | None, *, remembered: bool = True) -> int:
         """What that operation costs; 1 where there is none that could be executed."""
         try:
             operation = self.operation(name)
         except RequestError:
             return 1
-        return self._costs.points(operation, variables or {}) if self._costs else 1
+        return self._costs.points(operation, variables or {}, remembered=remembered) if self._costs else 1
 
 
 class Documents:

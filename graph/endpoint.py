@@ -7,6 +7,7 @@ schema is executed by graphql-core directly; its extensions are not run.
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -67,12 +68,12 @@ class GraphQLEndpoint:
     """An ASGI application.
 
     ``authenticate`` is given the Authorization header and where the request comes from, before anything else of it is
-    looked at, and raises Unauthenticated or RateLimited; ``reserve`` is asked to spend a request's points,
-    all of them and those that are spent already, before the work is done that they are for; ``make_context`` makes
-    ``info.context`` from the caller; ``confirm`` raises, before a mutation, where the context's caller is out by then;
-    ``record`` writes down what the context has noted, before a mutation is kept and before an answer is given;
-    ``changed`` is told of mutations that were made; ``page`` answers browsers that open the address, and needs no
-    credential.
+    looked at, and raises Unauthenticated or RateLimited; ``reserve`` is asked to spend a request's points, all of them,
+    those that are spent already, and those it costs to be refused, before the work is done that they are for;
+    ``make_context`` makes ``info.context`` from the caller; ``confirm`` raises, before a mutation, where the context's
+    caller is out by then; ``record`` writes down what the context has noted, before a mutation is kept and before an
+    answer is given; ``changed`` is told of mutations that were made; ``page`` answers browsers that open the address,
+    and needs no credential.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class GraphQLEndpoint:
         request_timeout_seconds: float,
         max_body_bytes: int,
         authenticate: Callable[[Attempt], Awaitable[Caller]],
-        reserve: Callable[[Caller, int, int], Awaitable[Reservation]],
+        reserve: Callable[[Caller, int, int, int], Awaitable[Reservation]],
         make_context: Callable[[Caller], Any],
         confirm: Callable[[Any], Awaitable[None]],
         record: Callable[[Any], Awaitable[None]],
@@ -150,6 +151,7 @@ class GraphQLEndpoint:
             raise bad_request(f"{request.method} is not a method of GraphQL: use POST.", 405, allow="GET, POST")
         caller = await self._authenticate(_attempt(request))
         trace.key_id = caller.key_id
+        least = _ENTRANCE
         try:
             if request.method == "GET":
                 deadline.listen(request.receive)
@@ -157,14 +159,15 @@ class GraphQLEndpoint:
                 return await self._answer(parameters, request, caller, trace)
             request.check_content()
             length = request.length(self._max_body_bytes)
+            least += length // _BYTES_A_POINT
             if length <= SMALL_BYTES:
                 return await self._read(length, request, caller, trace, deadline)
-            await self._spend(_ENTRANCE + length // _BYTES_A_POINT, caller, trace)
+            await self._spend(least, caller, trace)
             async with self._room.taken(caller.tenant_id, length):
                 return await self._read(length, request, caller, trace, deadline)
         except (RequestError, Refused, ClientDisconnect):
             if trace.cost is None:
-                await self._spend(_ENTRANCE, caller, trace)
+                await self._spend(least, caller, trace)
             raise
 
     async def _read(
@@ -245,9 +248,9 @@ class GraphQLEndpoint:
         spent: Any = trace.cost["requested"] if trace.cost else 0
         if points == spent:
             return
-        reservation = await self._reserve(caller, points, spent)
+        reservation = await self._reserve(caller, points, spent, _ENTRANCE)
         trace.cost = {
-            "requested": points,
+            "requested": reservation.requested,
             "remaining": reservation.remaining,
             "resetAt": format_datetime(reservation.reset_at),
         }
@@ -302,7 +305,8 @@ def _no_writer(_: object) -> None:
 
 async def _points(document: Document, parameters: Parameters) -> int:
     if parameters.size > _LARGE_BYTES:
-        return await in_thread(document.points, parameters.operation_name, parameters.variables)
+        count = partial(document.points, remembered=False)
+        return await in_thread(count, parameters.operation_name, parameters.variables)
     return document.points(parameters.operation_name, parameters.variables)
 
 

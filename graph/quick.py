@@ -5,11 +5,9 @@ statement, and the text made of its rows. Whatever is not of this kind, and what
 executes from the start: these only read.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import orjson
 from graphql import (
     DocumentNode,
     GraphQLError,
@@ -20,6 +18,7 @@ from graphql import (
 )
 from graphql.execution.values import get_argument_values, get_variable_values
 
+from graph.by_variables import ByVariables
 from graph.context import Context, Filter
 from graph.inputs import is_id
 from graph.limits import AnswerLimits
@@ -30,9 +29,6 @@ from models import pages, reads, together
 from models.errors import WaybillError
 from models.pages import Row
 from models.reads import Parts
-
-_MOST_REMEMBERED = 32  # sets of variables of one operation
-_LONGEST_REMEMBERED = 1_000  # bytes of one
 
 
 class Quick:
@@ -61,7 +57,7 @@ class Quick:
         self._variables = operation.variable_definitions or ()
         self._node = root.node
         self._definition: GraphQLField = query.fields[root.name]
-        self._remembered: OrderedDict[bytes, Any] = OrderedDict()
+        self._remembered: ByVariables[Any] = ByVariables()
 
     async def answer(self, context: Context, variables: Mapping[str, Any] | None, limits: AnswerLimits) -> str | None:
         """``data`` of the answer as JSON; None where graphql-core has to find out what is wrong."""
@@ -77,19 +73,14 @@ class Quick:
 
     def _asked(self, context: Context, variables: Mapping[str, Any]) -> Any:
         """The arguments, as far as they are the same for everybody. Raises NotPlain where they are none."""
-        key = orjson.dumps(variables)
-        if (known := self._remembered.get(key)) is not None:
-            self._remembered.move_to_end(key)
-            return known
-        values = get_variable_values(self._schema, self._variables, dict(variables))
-        if isinstance(values, list):
-            raise NotPlain
-        asked = self._read.asked(context, get_argument_values(self._definition, self._node, values))
-        if len(key) <= _LONGEST_REMEMBERED:
-            self._remembered[key] = asked
-            if len(self._remembered) > _MOST_REMEMBERED:
-                self._remembered.popitem(last=False)
-        return asked
+
+        def make() -> Any:
+            values = get_variable_values(self._schema, self._variables, dict(variables))
+            if isinstance(values, list):
+                raise NotPlain
+            return self._read.asked(context, get_argument_values(self._definition, self._node, values))
+
+        return self._remembered.get(variables, make)
 
 
 class _Objects(NamedTuple):

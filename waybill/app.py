@@ -97,8 +97,8 @@ def create_app(
     async def count_failed_login(address: str) -> None:
         await rates.count_failed_login(address)
 
-    async def reserve(caller: Payer, points: int, spent: int) -> Reservation:
-        return await rates.reserve(caller, points, spent)
+    async def reserve(caller: Payer, points: int, spent: int, least: int = 0) -> Reservation:
+        return await rates.reserve(caller, points, spent, least)
 
     def make_context(caller: Caller) -> Context:
         if (trace := current.get()) is not None:

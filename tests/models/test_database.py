@@ -122,9 +122,10 @@ async def insert_and(work: Work) -> None:
 
 
 async def test_statement_that_takes_too_long_is_stopped_and_its_connection_used_again(own_url: str) -> None:
+    async with database.connected(database.config(own_url)):
+        await database.fetch("TRUNCATE tenants CASCADE")
     settings = database.config(own_url, max_connections=1, statement_timeout_seconds=0.1)
     async with database.connected(settings):
-        await database.fetch("TRUNCATE tenants CASCADE")
         connection = await pid()
         with pytest.raises(asyncpg.QueryCanceledError, match="statement timeout"):
             await database.fetch("SELECT pg_sleep(600)")
