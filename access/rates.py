@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from prometheus_client import Counter
@@ -60,9 +61,8 @@ class Rates:
         limits = self._limits
         # A token counts as a key of its user, and an operator's key is one, whomever he acts as. Who makes many keys
         # for himself is bounded by what his tenant has.
-        key = Bucket(f"key/{caller.key_id}", limits.key_points)
-        tenant = Bucket(f"tenant/{caller.tenant_id}", limits.tenant_points)
-        most = min(limits.key_points, limits.tenant_points)
+        key, tenant = _buckets_of(caller.key_id, caller.tenant_id, limits)
+        most = min(key.points, tenant.points)
         fits, (of_key, of_tenant) = await self._buckets.take([key, tenant], points - spent if points <= most else 0)
         if least > spent and points > least and not (fits and points <= most):
             asked = await self.reserve(caller, least)
@@ -107,6 +107,11 @@ class Rates:
                 f"Too many requests without a valid key or signature from this address: try again in {_shown(seconds)}."
             )
             raise RateLimited(message, retryAfter=seconds)
+
+
+@lru_cache(10_000)
+def _buckets_of(key_id: str, tenant_id: int, limits: RateLimits) -> tuple[Bucket, Bucket]:
+    return Bucket(f"key/{key_id}", limits.key_points), Bucket(f"tenant/{tenant_id}", limits.tenant_points)
 
 
 def _shown(seconds: int) -> str:

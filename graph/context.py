@@ -141,12 +141,12 @@ class Context:
     _sees_people: bool | None = None
     _confirmed: float = field(default_factory=_let_in)
 
-    @cached_property
+    @property
     def viewer(self) -> Viewer:
         """Raises Forbidden for operators, who act as no tenant."""
         return as_viewer(self.caller)
 
-    @cached_property
+    @property
     def scope(self) -> Scope:
         return readable(self.viewer)
 

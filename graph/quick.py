@@ -6,6 +6,7 @@ executes from the start: these only read.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from graphql import (
@@ -29,6 +30,8 @@ from models import pages, reads, together
 from models.errors import WaybillError
 from models.pages import Row
 from models.reads import Parts
+
+_digest = lru_cache(1_000)(pages.digest)
 
 
 class Quick:
@@ -93,7 +96,7 @@ class _Objects(NamedTuple):
 
     async def __call__(self, context: Context, asked: tuple[dict[str, Any], Filter]) -> Written:
         part, wanted = asked
-        digest = pages.digest("objects", context.viewer.tenant_id, wanted.digest)
+        digest = _digest("objects", context.viewer.tenant_id, wanted.digest)
         bounds = context.bounds(**part, digest=digest)
         return self.write(await reads.objects(context.scope, wanted.condition, bounds, self.parts), digest, context)
 

@@ -276,9 +276,14 @@ _CURSOR = Struct(">Bq")
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")  # of bytes, for characters take ten times as long
 
 
+@lru_cache(1_000)
+def _after_key(digest: bytes) -> str:
+    return pages.cursor(0, digest)[12:]
+
+
 def cursors(digest: bytes) -> _OfRow:
     """As ``pages.cursor`` for one list: nine bytes are twelve characters, and what follows is the same in all."""
-    same = pages.cursor(0, digest)[12:]
+    same = _after_key(digest)
     pack = _CURSOR.pack
 
     def cursor(row: Row) -> str:

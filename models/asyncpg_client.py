@@ -84,7 +84,8 @@ class PooledConnection(PoolConnectionWrapper[Any]):
     async def __aenter__(self) -> Any:
         self._turns = await trace.take_turn(cast("Client", self.client).tenants)
         try:
-            await self.ensure_connection()
+            if self.client._pool is None:
+                await self.ensure_connection()
             self.connection = await self.client._pool.acquire()
         except BaseException:
             if self._turns is not None:
