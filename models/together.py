@@ -1,74 +1,91 @@
-"""Single objects that are asked for at once: those that come while one is read are read together, in one statement.
+"""What is asked at the same time is read together: one statement for all that ask in one turn of the event loop.
 
-The statement that is under way is never shared, as it may not see what was written since: only the next one is.
+The first of a turn is not held up for those who may follow. No statement is shared that was sent before somebody asked,
+as it may not see what was written until then.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextvars import copy_context
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from models import database, reads
 from models.pages import Row, Scope
 from models.reads import Parts
 from models.trace import RequestTrace, current
 
-_MOST = 100  # objects of one statement
+T = TypeVar("T")
+_Answers: TypeAlias = Mapping[Any, Any]
+_Future: TypeAlias = "asyncio.Future[_Answers | None]"
 
-_Of: TypeAlias = tuple[object, Scope, Parts]  # the first is the database's client
-_Answer: TypeAlias = asyncio.Future[Mapping[str, Row] | None]
-
-_lines: dict[_Of, list[tuple[str, _Answer]]] = {}  # of those who wait while a statement is under way
+_lines: dict[Hashable, "_Line"] = {}  # of this turn of the event loop
 _tasks: set[asyncio.Task[None]] = set()
 
 
+class _Line:
+    """Those who wait for the second statement of a turn, and what they ask for."""
+
+    def __init__(self, tenant_id: int, read: Callable[[set[Any]], Awaitable[_Answers]]) -> None:
+        self.waiting: list[tuple[Any, _Future]] = []
+        self._tenant_id = tenant_id
+        self._read = read
+
+    def start(self) -> None:
+        context = copy_context()
+        context.run(current.set, RequestTrace("", tenant_id=self._tenant_id))  # it is no single request's
+        task = asyncio.create_task(self._serve(), context=context)
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+    async def _serve(self) -> None:
+        answers: _Answers | None = None
+        try:
+            answers = await self._read({question for question, _ in self.waiting})
+        except Exception:  # noqa: BLE001, S110 - each of them asks alone then, which says what is wrong
+            pass
+        finally:
+            for _, future in self.waiting:
+                if not future.done():
+                    future.set_result(answers)
+
+
+async def ask(
+    of: Hashable,
+    scope: Scope,
+    question: Any,
+    alone: Callable[[Any], Awaitable[T]],
+    together: Callable[[set[Any]], Awaitable[Mapping[Any, T]]],
+) -> T | None:
+    """What ``alone`` finds for the question; questions ``of`` one kind are also answered ``together``.
+
+    None where that leaves it out. Not for transactions.
+    """
+    key = database.client(), of, scope
+    if (line := _lines.get(key)) is None:
+        _lines[key] = line = _Line(scope.tenant_id, together)
+        asyncio.get_running_loop().call_soon(_turn_over, key)
+        return await alone(question)
+    future: _Future = asyncio.get_running_loop().create_future()
+    line.waiting.append((question, future))
+    if (answers := await future) is None:
+        return await alone(question)
+    if (trace := current.get()) is not None:
+        trace.statements += 1
+    return answers.get(question)
+
+
+def _turn_over(key: Hashable) -> None:
+    line = _lines.pop(key)
+    if line.waiting:
+        line.start()
+
+
 async def object_with_id(scope: Scope, object_id: str, parts: Parts) -> Row | None:
-    """As ``reads.object_with_id``; not for transactions."""
-    key = database.client(), scope, parts
-    if (line := _lines.get(key)) is not None:
-        answer: _Answer = asyncio.get_running_loop().create_future()
-        line.append((object_id, answer))
-        if (rows := await answer) is None:  # something went wrong: to read it alone says what
-            return await reads.object_with_id(scope, object_id, parts)
-        if (trace := current.get()) is not None:
-            trace.statements += 1
-        return rows.get(object_id)
-    _lines[key] = line = []
-    try:
-        return await reads.object_with_id(scope, object_id, parts)
-    finally:
-        if line:
-            _start(key, line)
-        else:
-            del _lines[key]
-
-
-def _start(key: _Of, line: list[tuple[str, _Answer]]) -> None:
-    context = copy_context()
-    context.run(current.set, RequestTrace("", tenant_id=key[1].tenant_id))  # it is no single request's
-    task = asyncio.create_task(_serve(key, line), context=context)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
-
-
-async def _serve(key: _Of, line: list[tuple[str, _Answer]]) -> None:
-    """Until nobody waits."""
-    _, scope, parts = key
-    served: list[tuple[str, _Answer]] = []
-    try:
-        while line:
-            served, line[:] = line[:_MOST], line[_MOST:]
-            rows: Mapping[str, Row] | None = None
-            with contextlib.suppress(Exception):
-                rows = await reads.objects_with_ids(scope, {object_id for object_id, _ in served}, parts)
-            _tell(served, rows)
-    finally:
-        del _lines[key]
-        _tell([*served, *line], None)
-
-
-def _tell(served: list[tuple[str, _Answer]], rows: Mapping[str, Row] | None) -> None:
-    for _, answer in served:
-        if not answer.done():
-            answer.set_result(rows)
+    """As ``reads.object_with_id``."""
+    return await ask(
+        ("object", parts),
+        scope,
+        object_id,
+        lambda one: reads.object_with_id(scope, one, parts),
+        lambda several: reads.objects_with_ids(scope, several, parts),
+    )

@@ -1,56 +1,24 @@
-"""Single objects that many ask for at once are read together, and each gets his own."""
+"""What many ask at once is read together, and each gets his own."""
 
 import asyncio
-from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
 
+from access import remembered
 from models import Role, database, reads, together
 from models.pages import Row, Scope
 from models.reads import Parts
 from tests.conftest import Caller, NewCaller
 
 OBJECT = "query ($id: String!) { object(objectId: $id) { objectId data { key value } } }"
+PAGE = "query ($n: Int) { objects(first: $n) { nodes { objectId data { value } } pageInfo { hasNextPage } } }"
 
 
-class Lists:
-    """How many objects each statement for several was about, the first one of each scope being held up.
-
-    It waits until so many others do.
-    """
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.lengths: list[int] = []
-        self.waiting = 0
-        self._held: set[Scope] = set()
-        self._one, self._several = reads.object_with_id, reads.objects_with_ids
-        monkeypatch.setattr(reads, "object_with_id", self.one)
-        monkeypatch.setattr(reads, "objects_with_ids", self.several)
-
-    async def one(self, scope: Scope, object_id: str, *parts: Parts) -> Row | None:
-        row = await self._one(scope, object_id, *parts)
-        if scope not in self._held:
-            self._held.add(scope)
-            await until(
-                lambda: sum(len(line) for key, line in together._lines.items() if key[1] == scope), self.waiting
-            )
-        return row
-
-    async def several(self, scope: Scope, object_ids: Collection[str], parts: Parts) -> dict[str, Row]:
-        self.lengths.append(len(object_ids))
-        return await self._several(scope, object_ids, parts)
-
-
-@pytest.fixture
-def lists(monkeypatch: pytest.MonkeyPatch) -> Lists:
-    return Lists(monkeypatch)
-
-
-async def until(count: Callable[[], int], least: int) -> None:
-    async with asyncio.timeout(20):
-        while count() < least:  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0)
+@pytest.fixture(autouse=True)
+def _let_in_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else they would come one by one, as each is looked up."""
+    monkeypatch.setattr(remembered, "SECONDS", 60.0)
 
 
 async def ask(caller: Caller, *ids: str) -> list[Any]:
@@ -67,36 +35,54 @@ async def ask(caller: Caller, *ids: str) -> list[Any]:
     return shown
 
 
-def waiting() -> int:
-    return sum(map(len, together._lines.values()))
-
-
 async def filled(admin: Caller, count: int = 20) -> list[str]:
     await admin.create_batch("b", {f"o{number}": [("k", f"v{number}")] for number in range(count)})
     return [f"o{number}" for number in range(count)]
 
 
-async def test_objects_asked_for_at_once_take_two_statements(admin: Caller, lists: Lists) -> None:
+async def test_objects_asked_for_in_one_turn_take_two_statements(
+    admin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    fetch = database.fetch
+
+    async def spied(sql: str, *arguments: object) -> list[Row]:
+        sent.append(sql)
+        return await fetch(sql, *arguments)
+
+    ids = [*await filled(admin), "absent"]
+    monkeypatch.setattr(database, "fetch", spied)
+    scope = Scope(admin.tenant.id)
+    rows = await asyncio.gather(*(together.object_with_id(scope, one, Parts()) for one in ids))
+    assert [row and row["object_id"] for row in rows] == [*ids[:-1], None]
+    assert len(sent) == 2
+    assert [await together.object_with_id(scope, one, Parts()) for one in ids] == rows
+    assert len(sent) == 2 + len(ids)
+
+
+async def test_each_gets_the_object_he_asked_for(admin: Caller) -> None:
     ids = await filled(admin)
-    lists.waiting = 20
-    assert await ask(admin, *ids, "absent") == [*([f"v{n}"] for n in range(20)), "NOT_FOUND"]
-    assert lists.lengths == [20]
+    assert await ask(admin, *ids, "absent", "o3") == [*([f"v{n}"] for n in range(20)), "NOT_FOUND", ["v3"]]
     assert not together._lines
 
 
-async def test_one_that_is_asked_for_alone_is_read_alone(admin: Caller, lists: Lists) -> None:
-    ids = await filled(admin, 2)
-    assert [await ask(admin, one) for one in ids] == [[["v0"]], [["v1"]]]
-    assert lists.lengths == []
+async def test_each_gets_the_page_he_asked_for(admin: Caller) -> None:
+    await filled(admin)
+    sizes = [5, 3, 5, 20, 3, 5, 20] * 4
+    answers = await asyncio.gather(*(admin.execute(PAGE, n=size) for size in sizes))
+    for size, answer in zip(sizes, answers, strict=True):
+        assert [node["objectId"] for node in answer["objects"]["nodes"]] == [f"o{19 - n}" for n in range(size)]
+        assert answer["objects"]["pageInfo"]["hasNextPage"] is (size < 20)
 
 
-async def test_nobody_gets_what_another_may_see(admin: Caller, new_caller: NewCaller, lists: Lists) -> None:
+async def test_nobody_gets_what_another_may_see(admin: Caller, new_caller: NewCaller) -> None:
     ids = await filled(admin)
-    lists.waiting = 19
     member, stranger = await new_caller(admin.tenant, Role.MEMBER), await new_caller()
     answers = await asyncio.gather(*(ask(one, *ids) for one in (admin, member, stranger)))
     assert answers == [[[f"v{n}"] for n in range(20)], ["NOT_FOUND"] * 20, ["NOT_FOUND"] * 20]
-    assert lists.lengths == [19, 19, 19]
+    callers = [admin, member, stranger] * 10
+    pages = await asyncio.gather(*(one.execute(PAGE, n=20) for one in callers))
+    assert [len(page["objects"]["nodes"]) for page in pages] == [20, 0, 0] * 10
 
 
 async def test_who_asks_after_a_change_sees_it_whatever_is_under_way(
@@ -111,34 +97,42 @@ async def test_who_asks_after_a_change_sees_it_whatever_is_under_way(
         await go_on.wait()
         return row
 
-    monkeypatch.setattr(reads, "object_with_id", held)
-    before = asyncio.create_task(ask(admin, "o0"))
-    await under_way.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(reads, "object_with_id", held)
+        before = asyncio.create_task(ask(admin, "o0"))
+        await under_way.wait()
     await database.execute("UPDATE objects SET data = '[]' WHERE object_id = 'o0' AND tenant_id = $1", admin.tenant.id)
-    after = asyncio.create_task(ask(admin, "o0"))
-    await until(waiting, 1)
+    assert await ask(admin, "o0") == [[]]
     go_on.set()
-    assert [await before, await after] == [[["v0"]], [[]]]
+    assert await before == [["v0"]]
 
 
 async def test_each_is_read_alone_where_the_common_statement_fails(
     admin: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    failed = 0
+
     async def fail(*_: Any) -> dict[str, Row]:
+        nonlocal failed
+        failed += 1
         raise OSError
 
     ids = await filled(admin)
     monkeypatch.setattr(reads, "objects_with_ids", fail)
-    assert await ask(admin, *ids) == [[f"v{n}"] for n in range(20)]
-    assert not together._lines
+    scope = Scope(admin.tenant.id)
+    rows = await asyncio.gather(*(together.object_with_id(scope, one, Parts()) for one in ids))
+    assert [row and row["object_id"] for row in rows] == ids
+    assert failed == 1
 
 
 async def test_who_goes_away_leaves_the_others_their_answers(admin: Caller) -> None:
     ids = await filled(admin)
-    tasks = [asyncio.create_task(ask(admin, one)) for one in ids]
-    await until(waiting, 1)
+    scope = Scope(admin.tenant.id)
+    tasks = [asyncio.create_task(together.object_with_id(scope, one, Parts())) for one in ids]
+    await asyncio.sleep(0)
     for task in tasks[::2]:
         task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert results[1::2] == [[[f"v{n}"]] for n in range(1, 20, 2)]
+    results: list[Any] = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(one, asyncio.CancelledError) for one in results] == [True, False] * 10
+    assert [one["object_id"] for one in results[1::2]] == ids[1::2]
     assert not together._lines

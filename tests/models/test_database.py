@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -209,3 +209,22 @@ async def test_execute_returns_how_many_rows_it_touched() -> None:
     assert await database.execute("UPDATE tenants SET slug = slug WHERE id < 0") == 0
     await copy_tenants()
     assert await database.execute("DELETE FROM tenants") == 4
+
+
+async def test_statement_by_itself_starts_no_task(own_url: str) -> None:
+    """asyncpg's pool starts one for each connection that it takes back, which takes as long as the statement."""
+    started: list[object] = []
+
+    def start(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        started.append(work)
+        return asyncio.Task(work, loop=loop, **options)
+
+    loop = asyncio.get_running_loop()
+    async with database.connected(database.config(own_url)):
+        await pid()
+        loop.set_task_factory(start)
+        try:
+            assert {await pid() for _ in range(5)} == {await pid()}
+        finally:
+            loop.set_task_factory(None)
+    assert not started
