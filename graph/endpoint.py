@@ -267,6 +267,7 @@ class GraphQLEndpoint:
                 caller=caller,
                 idempotency_key=key,
                 page_writer=document.page_writer if compiled else _no_writer,
+                item=document.item,
             )
 
         executor = await in_thread(prepare) if parameters.size > _LARGE_BYTES else prepare()

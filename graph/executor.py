@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import strawberry
 from graphql import FieldNode, GraphQLField, GraphQLLeafType, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
 from graphql.execution.collect_fields import FieldDetails, FieldDetailsList, GroupedFieldSet
 from graphql.execution.values import get_argument_values
@@ -17,6 +18,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from access.policy import Caller
 from graph.idempotency import ARGUMENT, Part, Repeatable, asked, checked
+from graph.items import Complete, Field
 from graph.limits import AnswerLimits, too_complex
 from graph.writers import PageWriter
 from models import database
@@ -49,11 +51,17 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         caller: Caller,
         idempotency_key: str | None,
         page_writer: Callable[[list[FieldNode]], PageWriter | None],
+        item: Callable[[GraphQLOutputType, list[FieldNode]], Complete | None],
         **options: Any,
     ) -> None:
-        """``page_writer`` gives what writes a page of objects, where it is compiled (``writers.py``)."""
+        """``page_writer`` gives what writes a page of objects, where it is compiled (``writers.py``), and ``item`` what
+        completes the items of a list (``items.py``).
+        """
         super().__init__(*arguments, **options)
         self._page_writer = page_writer
+        self._item = item
+        self._items: dict[int, Complete | None] = {}
+        self._infos: dict[Field, strawberry.Info] = {}
         self.has_guessed = False  # how large they are, as no less than that
         self._record = record
         self._confirm = confirm
@@ -248,6 +256,42 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         if self._characters > self._limits.characters:
             raise too_complex("characters", self._limits.characters)
         return orjson.Fragment(written.json)
+
+    # -- items of lists ------------------------------------------------------------------------------------------
+
+    def complete_list_item_value(
+        self,
+        item: Any,
+        complete_results: list[Any],
+        item_type: GraphQLOutputType,
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        item_path: Path,
+        position_context: Any,
+    ) -> bool:
+        key = id(field_details_list)  # the executor keeps the list, so that its id stays its own
+        if key not in self._items:
+            self._items[key] = self._item(item_type, [one.node for one in field_details_list])
+        if (complete := self._items[key]) is not None:
+            before = self._values, self._characters
+            try:
+                complete_results.append(complete(item, self))
+            except Exception:  # noqa: BLE001 - it is said below, where it belongs
+                self._values, self._characters = before
+                self._items[key] = None  # the others are hardly better
+            else:
+                return False
+        return super().complete_list_item_value(
+            item, complete_results, item_type, field_details_list, info, item_path, position_context
+        )
+
+    def info(self, field: Field) -> strawberry.Info:
+        """Its path is that of none of the items."""
+        if field not in self._infos:
+            path = Path(None, field.nodes[0].name.value, field.parent_type.name)
+            raw = self.build_resolve_info(field.definition, field.nodes, field.parent_type, path)
+            self._infos[field] = strawberry.Info(_raw_info=raw, _field=field.of)
+        return self._infos[field]
 
     # -- bounded answers -----------------------------------------------------------------------------------------
 

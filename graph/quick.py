@@ -23,9 +23,9 @@ from graphql.execution.values import get_argument_values, get_variable_values
 from graph import lookups
 from graph.context import Context, Filter
 from graph.limits import AnswerLimits
-from graph.selection import NotPlain, select
+from graph.selection import NotPlain, fragments_of, select
 from graph.types.filters import filter_of
-from graph.writers import PageWriter, Writer, Written, fragments_of
+from graph.writers import PageWriter, Writer, Written
 from models import pages, reads
 from models.errors import WaybillError
 from models.pages import Row
