@@ -8,6 +8,7 @@ under way in a sealed batch.
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
 
 from prometheus_client import Counter
@@ -50,6 +51,7 @@ _completed = Counter("waybill_uploads_completed_total", "uploads whose bytes wer
 _ended = Counter("waybill_uploads_ended_total", "uploads that will have no bytes any more, and why", ["problem"])
 _COPIED = ("id", "tenant_id", "object_pk", "batch_pk", "bucket", "key", "name", "content_type", "size_bytes", "sha256",
            "state", "is_current", "expires_at", "multipart_id", "part_bytes")  # fmt: skip
+_copied = itemgetter(*({column: name for name, column in _NAMES.items()}.get(one, one) for one in _COPIED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +111,7 @@ async def copy(
         }
         of = {"tenant_id": tenant_id, "object_pk": object_pk, "batch_pk": of_batch[object_pk]}
         rows.append({**row, **of, "is_current": object_pk not in complete})
-    named = {column: name for name, column in _NAMES.items()}
-    await database.copy(
-        "uploads", _COPIED, [tuple(row[named.get(column, column)] for column in _COPIED) for row in rows]
-    )
+    await database.copy("uploads", _COPIED, map(_copied, rows))
     return rows
 
 
@@ -129,8 +128,10 @@ async def _give_way(tenant_id: int, objects: set[int]) -> tuple[dict[int, int], 
     return {row["id"]: row["batch_pk"] for row in locked}, {row["object_pk"] for row in rows}
 
 
+# Each by itself: else a planner that knows nothing of the tenant reads all of its objects.
 _LOCKED = (
-    "SELECT id, batch_pk FROM objects WHERE tenant_id = $1 AND id = ANY($2::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+    "SELECT o.id, o.batch_pk FROM (SELECT id FROM unnest($2::bigint[]) AS k (id) ORDER BY id) AS k CROSS JOIN LATERAL ("
+    "SELECT id, batch_pk FROM objects WHERE tenant_id = $1 AND id = k.id LIMIT 1 FOR NO KEY UPDATE) AS o"
 )
 
 
