@@ -12,7 +12,7 @@ import orjson
 import strawberry
 from graphql import FieldNode, GraphQLField, GraphQLLeafType, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
 from graphql.execution.collect_fields import FieldDetails, FieldDetailsList, GroupedFieldSet
-from graphql.execution.values import get_argument_values
+from graphql.execution.values import VariableValues, get_argument_values
 from graphql.pyutils import Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
@@ -45,6 +45,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     def __init__(
         self,
         *arguments: Any,
+        variables: VariableValues | None,
         answer_limits: AnswerLimits,
         record: Callable[[Any], Awaitable[None]],
         confirm: Callable[[Any], Awaitable[None]],
@@ -54,10 +55,12 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         item: Callable[[GraphQLOutputType, list[FieldNode]], Complete | None],
         **options: Any,
     ) -> None:
-        """``page_writer`` gives what writes a page of objects, where it is compiled (``writers.py``), and ``item`` what
-        completes the items of a list (``items.py``).
+        """``variables`` are those that are coerced already, ``page_writer`` gives what writes a page of objects, where
+        it is compiled (``writers.py``), and ``item`` what completes the items of a list (``items.py``).
         """
         super().__init__(*arguments, **options)
+        if variables is not None:
+            self.variable_values = variables
         self._page_writer = page_writer
         self._item = item
         self._items: dict[int, Complete | None] = {}
