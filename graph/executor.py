@@ -1,5 +1,5 @@
-"""graphql-core's executor with what a service needs: mutations that are kept or undone whole, bounded answers, and
-other requests served meanwhile.
+"""graphql-core's executor with what a service needs: mutations that are kept or undone whole, and other requests served
+meanwhile.
 """
 
 import asyncio
@@ -9,17 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import strawberry
-from graphql import FieldNode, GraphQLField, GraphQLLeafType, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
+from graphql import FieldNode, GraphQLField, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
 from graphql.execution.collect_fields import FieldDetails, FieldDetailsList, GroupedFieldSet
 from graphql.execution.values import VariableValues, get_argument_values
 from graphql.pyutils import Path, gather_with_cancel
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from access.policy import Caller
+from graph.bounded import BoundedExecutor
 from graph.idempotency import ARGUMENT, Part, Repeatable, asked, checked
-from graph.items import Complete, Field
-from graph.limits import AnswerLimits, too_complex
 from graph.writers import PageWriter
 from models import database
 from models.errors import WaybillError
@@ -41,38 +38,30 @@ class _UndoneError(Exception):
     pass
 
 
-class Executor(StrawberryGraphQLCoreExecutionContext):
+class Executor(BoundedExecutor):
     def __init__(
         self,
         *arguments: Any,
         variables: VariableValues | None,
-        answer_limits: AnswerLimits,
         record: Callable[[Any], Awaitable[None]],
         confirm: Callable[[Any], Awaitable[None]],
         caller: Caller,
         idempotency_key: str | None,
         page_writer: Callable[[list[FieldNode]], PageWriter | None],
-        item: Callable[[GraphQLOutputType, list[FieldNode]], Complete | None],
         **options: Any,
     ) -> None:
         """``variables`` are those that are coerced already, ``page_writer`` gives what writes a page of objects, where
-        it is compiled (``writers.py``), and ``item`` what completes the items of a list (``items.py``).
+        it is compiled (``writers.py``).
         """
         super().__init__(*arguments, **options)
         if variables is not None:
             self.variable_values = variables
         self._page_writer = page_writer
-        self._item = item
-        self._items: dict[int, Complete | None] = {}
-        self._infos: dict[Field, strawberry.Info] = {}
         self.has_guessed = False  # how large they are, as no less than that
         self._record = record
         self._confirm = confirm
         self._caller = caller
         self._idempotency_key = idempotency_key
-        self._limits = answer_limits
-        self._values = 0
-        self._characters = 0
         self._fields: dict[int, _Field] = {}
         self._working_since = time.perf_counter()
         self._turn = asyncio.Lock()
@@ -252,63 +241,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             context.signed = signed
             return None
         self.has_guessed = True
-        self._values += written.values
-        self._characters += written.characters
-        if self._values > self._limits.values:
-            raise too_complex("values", self._limits.values)
-        if self._characters > self._limits.characters:
-            raise too_complex("characters", self._limits.characters)
+        self.count(written.values, written.characters)
         return orjson.Fragment(written.json)
-
-    # -- items of lists ------------------------------------------------------------------------------------------
-
-    def complete_list_item_value(
-        self,
-        item: Any,
-        complete_results: list[Any],
-        item_type: GraphQLOutputType,
-        field_details_list: FieldDetailsList,
-        info: GraphQLResolveInfo[Any],
-        item_path: Path,
-        position_context: Any,
-    ) -> bool:
-        key = id(field_details_list)  # the executor keeps the list, so that its id stays its own
-        if key not in self._items:
-            self._items[key] = self._item(item_type, [one.node for one in field_details_list])
-        if (complete := self._items[key]) is not None:
-            before = self._values, self._characters
-            try:
-                complete_results.append(complete(item, self))
-            except Exception:  # noqa: BLE001 - it is said below, where it belongs
-                self._values, self._characters = before
-                self._items[key] = None  # the others are hardly better
-            else:
-                return False
-        return super().complete_list_item_value(
-            item, complete_results, item_type, field_details_list, info, item_path, position_context
-        )
-
-    def info(self, field: Field) -> strawberry.Info:
-        """Its path is that of none of the items."""
-        if field not in self._infos:
-            path = Path(None, field.nodes[0].name.value, field.parent_type.name)
-            raw = self.build_resolve_info(field.definition, field.nodes, field.parent_type, path)
-            self._infos[field] = strawberry.Info(_raw_info=raw, _field=field.of)
-        return self._infos[field]
-
-    # -- bounded answers -----------------------------------------------------------------------------------------
-
-    def complete_leaf_value(self, return_type: GraphQLLeafType, result: Any) -> Any:  # type: ignore[override]
-        """Raises TooComplex where the answer becomes too large, whatever multiplied it: lists, aliases, long texts."""
-        value = super().complete_leaf_value(return_type, result)
-        self._values += 1
-        if self._values > self._limits.values:
-            raise too_complex("values", self._limits.values)
-        if isinstance(value, str):
-            self._characters += len(value)
-            if self._characters > self._limits.characters:
-                raise too_complex("characters", self._limits.characters)
-        return value
 
     # -- other requests meanwhile --------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ nothing, which are called here without all that stands around them. Whatever els
 item with which something goes wrong, is left to graphql-core.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -145,9 +146,16 @@ def _resolver(field: Field) -> Complete:
     def resolve(source: Any, executor: Completing) -> Any:
         value = function(source, **{info: executor.info(field)}) if info else function(source)
         if executor.is_awaitable(value):
-            if hasattr(value, "close"):
-                value.close()  # a coroutine, which nobody would await
+            _forget(value)
             raise Unfit
         return value
 
     return resolve
+
+
+def _forget(value: Any) -> None:
+    """What nobody will await, lest it complains."""
+    if isinstance(value, asyncio.Future):
+        value.cancel()
+    else:
+        value.close()
