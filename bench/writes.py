@@ -67,11 +67,11 @@ class Bench:
     by_hand: asyncpg.Connection
     service: Serving
     postmaster: int
-    next_key: int = 1
+    next_key: int = field(default_factory=lambda: time.time_ns() // 1000)  # others than in another run
     results: Results = field(default_factory=dict)
 
     def keys(self, count: int) -> list[int]:
-        """Far below those of the service, which are of today."""
+        """Far below those of the service."""
         first, self.next_key = self.next_key, self.next_key + count
         return list(range(first, first + count))
 
