@@ -126,7 +126,7 @@ def require(viewer: Viewer, level: AccessLevel) -> None:
 
 async def require_on(viewer: Viewer, level: AccessLevel, things: Sequence[Thing]) -> None:
     """EDIT changes and adds to things, ADMIN deletes them and grants access to them. Raises Forbidden."""
-    for own in await own_levels(viewer, things):
+    for own in dict.fromkeys(await own_levels(viewer, things)):
         check(viewer, own, level)
 
 

@@ -6,7 +6,7 @@ coerces large input in a thread.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import strawberry
@@ -31,13 +31,31 @@ def _as_built(_: type, value: Mapping[str, Any], __: InputContext) -> Any:
     return value
 
 
-def _builder(
-    schema: strawberry.Schema, definition: StrawberryObjectDefinition, check: Callable[[Any], Any]
-) -> Callable[[dict[str, Any]], Any]:
-    cls = definition.origin
+@dataclasses.dataclass(frozen=True)
+class Builder:
+    """Makes the instances of one type, of what was coerced of its fields."""
+
+    name: str
+    cls: type
+    names: Mapping[str, str]  # from GraphQL's to Python's
+    maybes: Sequence[tuple[str, bool]]  # and whether it may be null
+    required: dict[str, None]  # by Python; absent is null in GraphQL
+    check: Callable[[Any], Any]
+
+    def __call__(self, coerced: dict[str, Any]) -> Any:
+        self.check(coerced)
+        for name, nullable in self.maybes:
+            if name in coerced:
+                if coerced[name] is None and not nullable:
+                    raise StrawberryInputCoercionError(f'"{self.name}.{name}" can be left out, but not be null.')
+                coerced[name] = strawberry.Some(coerced[name])
+        return self.cls(**self.required | {self.names[name]: value for name, value in coerced.items()})
+
+
+def _builder(schema: strawberry.Schema, definition: StrawberryObjectDefinition, check: Callable[[Any], Any]) -> Builder:
     names: dict[str, str] = {}
     maybes: list[tuple[str, bool]] = []
-    required: dict[str, None] = {}  # by Python; absent is null in GraphQL
+    required: dict[str, None] = {}
     for field in definition.fields:
         name = schema.config.name_converter.from_field(field)
         names[name] = field.python_name
@@ -48,17 +66,7 @@ def _builder(
             maybes.append((name, isinstance(type_.of_type, StrawberryOptional)))
         elif _has_no_default(field):
             required[field.python_name] = None
-
-    def build(coerced: dict[str, Any]) -> Any:
-        check(coerced)
-        for name, nullable in maybes:
-            if name in coerced:
-                if coerced[name] is None and not nullable:
-                    raise StrawberryInputCoercionError(f'"{definition.name}.{name}" can be left out, but not be null.')
-                coerced[name] = strawberry.Some(coerced[name])
-        return cls(**required | {names[name]: value for name, value in coerced.items()})
-
-    return build
+    return Builder(definition.name, definition.origin, names, maybes, required, check)
 
 
 def _innermost(type_: object) -> object:

@@ -9,6 +9,7 @@ from graphql import (
     DocumentNode,
     FieldNode,
     GraphQLError,
+    GraphQLOutputType,
     GraphQLSchema,
     GraphQLSyntaxError,
     OperationDefinitionNode,
@@ -33,9 +34,11 @@ from graph.errors import (
     bad_request,
     request_errors,
 )
+from graph.items import Complete, item
 from graph.limits import QueryLimits
 from graph.quick import Quick, quick
 from graph.thread import in_thread
+from graph.variables import Coercing, coercing
 from graph.writers import PageWriter, page_writer
 from models.errors import TooComplex
 
@@ -60,6 +63,8 @@ class Document:
     _schema: GraphQLSchema | None = None
     _quick: dict[int, Quick | None] = field(default_factory=dict)
     _pages: dict[tuple[int, ...], PageWriter | None] = field(default_factory=dict)
+    _items: dict[tuple[int, ...], Complete | None] = field(default_factory=dict)
+    _coercing: dict[int, Coercing | None] = field(default_factory=dict)
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation of that name, or the only one. Raises RequestError."""
@@ -77,6 +82,19 @@ class Document:
         if key not in self._pages:
             self._pages[key] = page_writer(self._schema, nodes, self.node) if self._schema else None
         return self._pages[key]
+
+    def item(self, type_: GraphQLOutputType, nodes: Sequence[FieldNode]) -> Complete | None:
+        """What completes the items of the list that such fields, which are one in an answer, give."""
+        key = (id(type_), *map(id, nodes))  # of what the schema and the document keep
+        if key not in self._items:
+            self._items[key] = item(self._schema, type_, nodes, self.node) if self._schema else None
+        return self._items[key]
+
+    def coercing(self, operation: OperationDefinitionNode) -> Coercing | None:
+        """The short way to its variables, if there is one."""
+        if id(operation) not in self._coercing:  # which the document keeps
+            self._coercing[id(operation)] = coercing(self._schema, self.node, operation) if self._schema else None
+        return self._coercing[id(operation)]
 
     def quick(self, operation: OperationDefinitionNode) -> Quick | None:
         """The shortest way to its answer, if there is one."""

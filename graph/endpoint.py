@@ -270,14 +270,18 @@ class GraphQLEndpoint:
         """With whether it has guessed how large the answer is. Raises RequestError if the variables are not what the
         operation declares.
         """
+        coercing = document.coercing(document.operation(parameters.operation_name))
 
         def prepare() -> Any:
+            given = parameters.variables or {}
+            values = coercing.values(given) if coercing is not None else None
             return Executor.build(
                 self._schema,
-                document.node,
+                document.node if coercing is None or values is None else coercing.bare,
                 context_value=context,
-                raw_variable_values=parameters.variables,
+                raw_variable_values=given,
                 operation_name=parameters.operation_name,
+                variables=values,
                 max_coercion_errors=MOST_ERRORS - 1,
                 hide_suggestions=not self._introspection,
                 answer_limits=self._answer_limits,
@@ -286,6 +290,7 @@ class GraphQLEndpoint:
                 caller=caller,
                 idempotency_key=key,
                 page_writer=document.page_writer if compiled else _no_writer,
+                item=document.item,
             )
 
         executor = await in_thread(prepare) if parameters.size > _LARGE_BYTES else prepare()

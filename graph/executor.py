@@ -1,5 +1,5 @@
-"""graphql-core's executor with what a service needs: mutations that are kept or undone whole, bounded answers, and
-other requests served meanwhile.
+"""graphql-core's executor with what a service needs: mutations that are kept or undone whole, and other requests served
+meanwhile.
 """
 
 import asyncio
@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from graphql import FieldNode, GraphQLField, GraphQLLeafType, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
+from graphql import FieldNode, GraphQLField, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
 from graphql.execution.collect_fields import FieldDetails, FieldDetailsList, GroupedFieldSet
-from graphql.execution.values import get_argument_values
+from graphql.execution.values import VariableValues, get_argument_values
 from graphql.pyutils import Path, gather_with_cancel
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from access.policy import Caller
+from graph.bounded import BoundedExecutor
 from graph.idempotency import ARGUMENT, Part, Repeatable, asked, checked
-from graph.limits import AnswerLimits, too_complex
 from graph.writers import PageWriter
 from models import database
 from models.errors import WaybillError
@@ -39,11 +38,11 @@ class _UndoneError(Exception):
     pass
 
 
-class Executor(StrawberryGraphQLCoreExecutionContext):
+class Executor(BoundedExecutor):
     def __init__(
         self,
         *arguments: Any,
-        answer_limits: AnswerLimits,
+        variables: VariableValues | None,
         record: Callable[[Any], Awaitable[None]],
         confirm: Callable[[Any], Awaitable[None]],
         caller: Caller,
@@ -51,17 +50,18 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         page_writer: Callable[[list[FieldNode]], PageWriter | None],
         **options: Any,
     ) -> None:
-        """``page_writer`` gives what writes a page of objects, where it is compiled (``writers.py``)."""
+        """``variables`` are those that are coerced already, ``page_writer`` gives what writes a page of objects, where
+        it is compiled (``writers.py``).
+        """
         super().__init__(*arguments, **options)
+        if variables is not None:
+            self.variable_values = variables
         self._page_writer = page_writer
         self.has_guessed = False  # how large they are, as no less than that
         self._record = record
         self._confirm = confirm
         self._caller = caller
         self._idempotency_key = idempotency_key
-        self._limits = answer_limits
-        self._values = 0
-        self._characters = 0
         self._fields: dict[int, _Field] = {}
         self._working_since = time.perf_counter()
         self._turn = asyncio.Lock()
@@ -241,27 +241,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             context.signed = signed
             return None
         self.has_guessed = True
-        self._values += written.values
-        self._characters += written.characters
-        if self._values > self._limits.values:
-            raise too_complex("values", self._limits.values)
-        if self._characters > self._limits.characters:
-            raise too_complex("characters", self._limits.characters)
+        self.count(written.values, written.characters)
         return orjson.Fragment(written.json)
-
-    # -- bounded answers -----------------------------------------------------------------------------------------
-
-    def complete_leaf_value(self, return_type: GraphQLLeafType, result: Any) -> Any:  # type: ignore[override]
-        """Raises TooComplex where the answer becomes too large, whatever multiplied it: lists, aliases, long texts."""
-        value = super().complete_leaf_value(return_type, result)
-        self._values += 1
-        if self._values > self._limits.values:
-            raise too_complex("values", self._limits.values)
-        if isinstance(value, str):
-            self._characters += len(value)
-            if self._characters > self._limits.characters:
-                raise too_complex("characters", self._limits.characters)
-        return value
 
     # -- other requests meanwhile --------------------------------------------------------------------------------
 

@@ -23,9 +23,9 @@ from graph.by_variables import ByVariables
 from graph.context import Context, Filter
 from graph.inputs import is_id
 from graph.limits import AnswerLimits
-from graph.selection import NotPlain, select
+from graph.selection import NotPlain, fragments_of, select
 from graph.types.filters import filter_of
-from graph.writers import PageWriter, Writer, Written, fragments_of
+from graph.writers import PageWriter, Writer, Written
 from models import pages, reads, together
 from models.errors import WaybillError
 from models.pages import Row

@@ -67,20 +67,21 @@ def _refuse_unstorable(scalar: GraphQLScalarType) -> None:
     coerce_value, parse_literal = scalar.coerce_input_value, scalar.parse_literal
 
     def value(given: Any) -> Any:
-        return _storable(coerce_value(given))
+        return storable(coerce_value(given))
 
     def literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
-        return _storable(parse_literal(node, variables))
+        return storable(parse_literal(node, variables))
 
     coerce_literal = scalar.coerce_input_literal
     if coerce_literal is not None:
-        scalar.coerce_input_literal = lambda node: _storable(coerce_literal(node))
+        scalar.coerce_input_literal = lambda node: storable(coerce_literal(node))
     scalar.coerce_input_value = value
     scalar.parse_value = value  # type: ignore[method-assign, assignment]
     scalar.parse_literal = literal  # type: ignore[method-assign]
 
 
-def _storable(text: Any) -> Any:
+def storable(text: Any) -> Any:
+    """The same. Raises BadInput for text that PostgreSQL cannot store."""
     if isinstance(text, str) and _UNSTORABLE.search(text):
         raise BadInput("Text must not contain NUL (U+0000) or lone surrogates (U+D800 to U+DFFF).")
     return text

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from graphql import (
+    DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -58,8 +59,16 @@ class Selected:
     """A field of an answer, with what all its nodes select below it."""
 
     name: str
-    node: FieldNode
+    nodes: list[FieldNode] = field(default_factory=list)
     below: list[SelectionSetNode] = field(default_factory=list)
+
+    @property
+    def node(self) -> FieldNode:
+        return self.nodes[0]
+
+
+def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
+    return {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
 
 
 def select(
@@ -78,7 +87,8 @@ def select(
             raise NotPlain
         if isinstance(selection, FieldNode):
             name = selection.alias.value if selection.alias else selection.name.value
-            one = found.setdefault(name, Selected(selection.name.value, selection))
+            one = found.setdefault(name, Selected(selection.name.value))
+            one.nodes.append(selection)
             if selection.selection_set:
                 one.below.append(selection.selection_set)
             continue

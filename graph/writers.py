@@ -26,7 +26,7 @@ from graphql.execution.values import get_argument_values
 from graph.context import Context
 from graph.literals import has_variable
 from graph.scalars import format_datetime
-from graph.selection import NotPlain, Selected, select
+from graph.selection import NotPlain, Selected, fragments_of, select
 from graph.types.files import reading
 from models import ids, pages
 from models.pages import Page, Row
@@ -123,10 +123,6 @@ def page_writer(schema: GraphQLSchema, nodes: Sequence[FieldNode], document: Doc
         return Writer(schema, fragments_of(document)).of_page(below)
     except NotPlain:
         return None
-
-
-def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
-    return {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
 
 
 class Writer:

@@ -47,7 +47,9 @@ async def hold(tenant_id: int, *, objects: Sequence[int]) -> set[int]:
 async def _hold(tenant_id: int, batches: Sequence[int], objects: Sequence[int]) -> list[Row]:
     return await database.fetch(
         "SELECT id, batch_id, sealed_at FROM batches WHERE tenant_id = $1 AND id = ANY($2::bigint[] || ARRAY("
-        "SELECT batch_pk FROM objects WHERE tenant_id = $1 AND id = ANY($3::bigint[]))) ORDER BY id FOR KEY SHARE",
+        # Each by itself: else a planner that knows nothing of the tenant reads all of its objects.
+        "SELECT DISTINCT o.batch_pk FROM unnest($3::bigint[]) AS k (id) CROSS JOIN LATERAL ("
+        "SELECT batch_pk FROM objects WHERE tenant_id = $1 AND id = k.id LIMIT 1) AS o)) ORDER BY id FOR KEY SHARE",
         *(tenant_id, list(batches), list(objects)),
     )
 

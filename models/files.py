@@ -8,6 +8,7 @@ under way in a sealed batch.
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
 
 from prometheus_client import Counter
@@ -50,6 +51,7 @@ _completed = Counter("waybill_uploads_completed_total", "uploads whose bytes wer
 _ended = Counter("waybill_uploads_ended_total", "uploads that will have no bytes any more, and why", ["problem"])
 _COPIED = ("id", "tenant_id", "object_pk", "batch_pk", "bucket", "key", "name", "content_type", "size_bytes", "sha256",
            "state", "is_current", "expires_at", "multipart_id", "part_bytes")  # fmt: skip
+_copied = itemgetter(*({column: name for name, column in _NAMES.items()}.get(one, one) for one in _COPIED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +111,13 @@ async def copy(
         }
         of = {"tenant_id": tenant_id, "object_pk": object_pk, "batch_pk": of_batch[object_pk]}
         rows.append({**row, **of, "is_current": object_pk not in complete})
-    named = {column: name for name, column in _NAMES.items()}
-    await database.copy(
-        "uploads", _COPIED, [tuple(row[named.get(column, column)] for column in _COPIED) for row in rows]
-    )
+    await database.copy("uploads", _COPIED, map(_copied, rows))
     return rows
 
 
 async def _give_way(tenant_id: int, objects: set[int]) -> tuple[dict[int, int], set[int]]:
     """Locks the objects and returns which batch each is in, and those that have a complete file."""
-    locked = await database.fetch(_LOCKED, tenant_id, list(objects))
+    locked = await lock(tenant_id, list(objects))
     if len(locked) < len(objects):
         raise NotFound("An object has just been deleted.")
     of_them = "tenant_id = $1 AND object_pk = ANY($2::bigint[]) AND is_current"
@@ -129,9 +128,15 @@ async def _give_way(tenant_id: int, objects: set[int]) -> tuple[dict[int, int], 
     return {row["id"]: row["batch_pk"] for row in locked}, {row["object_pk"] for row in rows}
 
 
-_LOCKED = (
-    "SELECT id, batch_pk FROM objects WHERE tenant_id = $1 AND id = ANY($2::bigint[]) ORDER BY id FOR NO KEY UPDATE"
-)
+async def lock(tenant_id: int, objects: Sequence[int]) -> list[Row]:
+    """Those of the objects (primary keys) that are still there, in the order of the keys, with ``batch_pk``."""
+    return await database.fetch(
+        # Each by itself: else a planner that knows nothing of the tenant reads all of its objects.
+        "SELECT o.id, o.batch_pk FROM (SELECT id FROM unnest($2::bigint[]) AS k (id) ORDER BY id) AS k"
+        " CROSS JOIN LATERAL (SELECT id, batch_pk FROM objects WHERE tenant_id = $1 AND id = k.id LIMIT 1"
+        " FOR NO KEY UPDATE) AS o",
+        *(tenant_id, list(objects)),
+    )
 
 
 async def find(scope: Scope, uploads: Iterable[int]) -> list[Row]:
@@ -171,7 +176,7 @@ async def settle(tenant_id: int, right: Sequence[int], unread: Sequence[int] = (
         keys = [*right, *unread]
         found = await database.fetch(f"SELECT DISTINCT object_pk FROM uploads WHERE {mine}", tenant_id, keys)
         objects = [row["object_pk"] for row in found]
-        await database.fetch(_LOCKED, tenant_id, objects)
+        await lock(tenant_id, objects)
         able = await database.fetch(
             # Locked, so that none of them is given up, and its bytes with it, before it is complete.
             "SELECT id, object_pk, state FROM uploads WHERE tenant_id = $1 AND object_pk = ANY($2::bigint[])"

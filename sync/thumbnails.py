@@ -14,9 +14,12 @@ from typing import BinaryIO
 from prometheus_client import Counter
 
 from models.errors import CopyChanged, NoThumbnail
-from sync import disk, shrinking
+from sync import disk
 
 MEDIA_TYPE = "image/webp"
+# Not imported: Pillow takes 6 MB and a tenth of a second, and is to run in that program alone.
+_PROGRAM = Path(__file__).with_name("shrinking.py")
+_REFUSED_CODE, _CHANGED_CODE = 65, 66  # its exit codes
 DIRECTORY = ".thumbnails"  # of the root, where no tenant's slug begins like that
 _MOST_AT_ONCE = 2
 _MOST_SECONDS = 30
@@ -113,7 +116,7 @@ class Thumbnails:
 
 async def _shrunk(file: BinaryIO, sha256: bytes, width: int) -> bytes:
     """What is to be kept: the image, or why there is none. Raises CopyChanged, and NoThumbnail for what may pass."""
-    program = [sys.executable, "-I", shrinking.__file__, str(width), sha256.hex()]
+    program = [sys.executable, "-I", str(_PROGRAM), str(width), sha256.hex()]
     process = await asyncio.create_subprocess_exec(
         *program,
         stdin=file,
@@ -134,9 +137,9 @@ async def _shrunk(file: BinaryIO, sha256: bytes, width: int) -> bytes:
             await process.wait()
     if process.returncode == 0:
         return image
-    if process.returncode == shrinking.CHANGED:
+    if process.returncode == _CHANGED_CODE:
         raise CopyChanged
-    reason = complaint.decode(errors="replace")[-200:] if process.returncode == shrinking.REFUSED else "it is broken"
+    reason = complaint.decode(errors="replace")[-200:] if process.returncode == _REFUSED_CODE else "it is broken"
     _refuse(sha256, reason, exit_code=process.returncode)
     return _REFUSED + reason.encode()
 

@@ -136,10 +136,11 @@ def settle() -> None:
     """Spare the garbage collector what is there by now and stays: the schema, the modules, the application.
 
     It would look at all of it again and again, which took a quarter of the time of small requests; and what they leave
-    behind has few cycles.
+    behind has few cycles. It may have been kept from looking until now.
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(10_000, 20, 20)
 
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import orjson
 import pytest
 
-from models import Role, Tenant, User, database, facets, reads, writes
+from models import Role, Tenant, User, batches, database, facets, files, reads, writes
 from models.filters import (
     All,
     AnyOf,
@@ -243,3 +243,15 @@ async def test_deleting_a_batch_is_linear_where_the_statistics_know_nothing(fres
         touched = await blocks_touched()
         assert await writes.delete_batch(scope.tenant_id, batch["id"], cascade=True) == OBJECTS // BATCHES
         assert await blocks_touched() - touched < OBJECTS // BATCHES * 4 * 50
+
+
+async def test_what_is_locked_is_looked_up_by_itself_where_the_statistics_know_nothing(
+    fresh: tuple[str, Scope],
+) -> None:
+    """Announcing files and changing data lock objects and their batches: of so many a planner may take all instead."""
+    url, scope = fresh
+    async with database.connected(database.config(url)):
+        keys = [row["id"] for row in (await reads.objects(scope, Everything(), Bounds(100))).rows]
+    few = 100 * 10
+    assert await blocks_read(url, batches.hold(scope.tenant_id, objects=keys)) < few
+    assert await blocks_read(url, files.lock(scope.tenant_id, keys)) < few
