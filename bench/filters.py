@@ -10,12 +10,13 @@ import asyncio
 import statistics
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from unittest.mock import patch
 
 import asyncpg
 
 from bench import data
-from models import database, reads
+from models import database, depths, reads
 from models.filters import (
     AnyOf,
     Compares,
@@ -33,6 +34,7 @@ from models.filters import (
 from models.pages import Bounds, Scope
 from waybill import postgres
 
+Statement: TypeAlias = tuple[str, tuple[object, ...]]
 SIZE = 10
 GRANTS = 10_000
 
@@ -76,18 +78,18 @@ WHERE: dict[str, Condition] = {
 }
 
 
-async def statement(scope: Scope, where: Condition) -> tuple[str, tuple[object, ...]]:
-    """The one that the service reads a page with."""
-    taken: list[tuple[str, tuple[object, ...]]] = []
+async def statements(connection: asyncpg.Connection, scope: Scope, where: Condition) -> list[Statement]:
+    """Those that the service reads a page with: the last one, after one that it remembers the answer of for a while."""
+    taken: list[Statement] = []
 
     async def fetch(sql: str, *arguments: object) -> list[asyncpg.Record]:
         taken.append((sql, arguments))
-        return []
+        return list(await connection.fetch(sql, *arguments))
 
-    database.fetch = fetch
-    await reads.objects(scope, where, Bounds(SIZE))
-    [found] = taken
-    return found
+    remembered: dict[bytes, depths.Depth] = {}
+    with patch.object(database, "fetch", fetch), patch.object(database, "depths", lambda: remembered):
+        await reads.objects(scope, where, Bounds(SIZE))
+    return taken
 
 
 async def member(connection: asyncpg.Connection, tenant_id: int, objects: int) -> int:
@@ -116,17 +118,19 @@ async def main(url: str, chosen: argparse.Namespace) -> None:
         "member": Scope(tenant_id, Granted(await member(connection, tenant_id, chosen.objects))),
     }
     asked = {
-        (name, what): await statement(scope, where) for name, scope in scopes.items() for what, where in WHERE.items()
+        (name, what): await statements(connection, scope, where)
+        for name, scope in scopes.items()
+        for what, where in WHERE.items()
     }
     if chosen.explain:
         for name in scopes:
-            text, arguments = asked[name, chosen.explain]
+            text, arguments = asked[name, chosen.explain][-1]
             for [line] in await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS) {text}", *arguments):
                 print(line)
         return
     times: dict[tuple[str, str], list[float]] = {key: [] for key in asked}
     for _ in range(chosen.rounds):
-        for key, (text, arguments) in asked.items():
+        for key, (*_, (text, arguments)) in asked.items():
             started = time.perf_counter()
             await connection.fetch(text, *arguments)
             times[key].append((time.perf_counter() - started) * 1000)

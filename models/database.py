@@ -19,7 +19,8 @@ from models.quotas import refusing
 from models.turns import Turns
 
 if TYPE_CHECKING:
-    from models.asyncpg_client import Client
+    from models.asyncpg_client import Client, TransactionClient
+    from models.depths import Depth
 
 CONNECTION = "default"
 _APPS = {"models": {"models": ["models"], "migrations": "models.migrations", "default_connection": CONNECTION}}
@@ -154,6 +155,11 @@ _whole: ContextVar[_Whole | None] = ContextVar("one_transaction", default=None)
 def turns(tenant_id: int) -> Turns:
     """What a request of the tenant has to wait for before it gets a connection."""
     return cast("Client", _client()).tenants.turns(tenant_id)
+
+
+def depths() -> "dict[bytes, Depth]":
+    """What this process remembers of the lists in the database."""
+    return cast("Client | TransactionClient", _client()).depths
 
 
 def _client() -> BaseDBAsyncClient:

@@ -1,4 +1,13 @@
-"""Which part of an AND may lead to its rows, going by its kind alone; how many rows match is not known here."""
+"""Which part of an AND leads to its rows: by its kind, and among lists by how far back the newest of each reach.
+
+The list that is thinnest leads to the page in the fewest steps, each of its entries being looked up in the others. A
+look-up takes as long as reading some thirty entries of a list: where another is not denser than that, the two are
+merged.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from models.filters import (
     All,
@@ -10,15 +19,91 @@ from models.filters import (
     Granted,
     HasFile,
     HasKey,
+    HasObject,
     HasObjectId,
     HasPair,
     InBatch,
     InOuterBatch,
+    Not,
     OneOf,
     StartsWith,
 )
 
 FAR = 100  # of what makes no list in key order
+RARE = math.inf  # as far back as fewer entries reach than are looked at
+NEVER = -1.0
+_MOST_RIVALS = 4  # that one AND chooses its driving part from
+_AS_DENSE = 32  # times as many entries
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Two parts of an AND that drive together: lists in key order, in which an object stands once."""
+
+    one: HasPair | Granted
+    other: HasPair
+
+
+def rivals(condition: Condition) -> list[Condition]:
+    """The lists that it depends on their lengths to choose from, none where there is no choice."""
+    parts = flat(condition)
+    able = leading(parts)
+    if any(distance(part) == 0 for part in able):
+        return []
+    given = next((part for part in parts if isinstance(part, Granted)), None)
+    if given is not None and _of_batch(parts):
+        return rivals(All(tuple(part for part in parts if part is not given)))
+    lists = sorted((part for part in able if 0 < distance(part) < FAR - 1), key=distance)[:_MOST_RIVALS]
+    if given is not None:
+        return [*lists, Everything(), given]  # the objects themselves, and the grants
+    return lists if len(lists) > 1 else []
+
+
+def all_rivals(condition: Condition) -> Iterator[Condition]:
+    """Those of the condition and of all in it."""
+    yield from rivals(condition)
+    match condition:
+        case All(of) | AnyOf(of):
+            for part in of:
+                yield from all_rivals(part)
+        case Not(of) | HasObject(of):
+            yield from all_rivals(of)
+
+
+def lead(
+    condition: Condition, depths: Mapping[Condition, float], *, alone: bool = False
+) -> tuple[Condition | Both, Condition]:
+    """What drives an AND (``alone``: one part), and what remains to be tested.
+
+    ``depths`` are how far back, in keys, the newest of the lists reach.
+    """
+    known = [(depths[part], -place, part) for place, part in enumerate(rivals(condition)) if part in depths]
+    if not known:
+        return driver(condition)
+    (depth, _, first), *others = sorted(known, reverse=True)
+    parts = flat(condition)
+    led: Condition | Both = first
+    taken = [first]
+    if depth < RARE and not alone and not _of_batch(parts):
+        for other_depth, _, other in others:
+            merged = both(first, other)
+            if merged is not None and depth <= _AS_DENSE * other_depth:
+                led, taken = merged, [first, other]
+                break
+    return led, All(tuple(part for part in parts if not any(part is one for one in taken)))
+
+
+def both(one: Condition, other: Condition) -> Both | None:
+    match one, other:
+        case ((HasPair(str(), Equals()) | Granted()), HasPair(str(), Equals())):
+            return Both(one, other)
+        case HasPair(str(), Equals()), Granted():
+            return Both(other, one)
+    return None
+
+
+def _of_batch(parts: list[Condition]) -> bool:
+    return any(isinstance(part, InBatch | InOuterBatch) for part in parts)
 
 
 def driver(condition: Condition) -> tuple[Condition, Condition]:
@@ -32,7 +117,7 @@ def driver(condition: Condition) -> tuple[Condition, Condition]:
 
 def leading(parts: list[Condition]) -> list[Condition]:
     """Those that may drive: the list of files knows no batches, so that it would be read whole for one."""
-    if any(isinstance(part, InBatch | InOuterBatch) for part in parts):
+    if _of_batch(parts):
         return [part for part in parts if not isinstance(part, HasFile)]
     return parts
 
