@@ -34,6 +34,7 @@ RARE = math.inf  # as far back as fewer entries reach than are looked at
 NEVER = -1.0
 _MOST_RIVALS = 4  # that one AND chooses its driving part from
 _AS_DENSE = 32  # times as many entries
+_MOST_MERGED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,11 @@ class Both:
     """Two parts of an AND that drive together: lists in key order, in which an object stands once."""
 
     one: HasPair | Granted
-    other: HasPair
+    other: tuple[HasPair, ...]  # any of them
 
 
 def rivals(condition: Condition) -> list[Condition]:
-    """The lists that it depends on their lengths to choose from, none where there is no choice."""
+    """The lists whose lengths decide which way to go, none where there is but one way."""
     parts = flat(condition)
     able = leading(parts)
     if any(distance(part) == 0 for part in able):
@@ -56,7 +57,7 @@ def rivals(condition: Condition) -> list[Condition]:
     lists = sorted((part for part in able if 0 < distance(part) < FAR - 1), key=distance)[:_MOST_RIVALS]
     if given is not None:
         return [*lists, Everything(), given]  # the objects themselves, and the grants
-    return lists if len(lists) > 1 else []
+    return lists if len(lists) > 1 or any(is_range(part) for part in lists) else []
 
 
 def all_rivals(condition: Condition) -> Iterator[Condition]:
@@ -94,12 +95,28 @@ def lead(
 
 
 def both(one: Condition, other: Condition) -> Both | None:
-    match one, other:
-        case ((HasPair(str(), Equals()) | Granted()), HasPair(str(), Equals())):
-            return Both(one, other)
-        case HasPair(str(), Equals()), Granted():
-            return Both(other, one)
+    for first, second in ((one, other), (other, one)):
+        if (isinstance(first, Granted) or len(alternatives(first)) == 1) and (some := alternatives(second)):
+            return Both(first, some)  # type: ignore[arg-type]  # what is its only alternative is a HasPair
     return None
+
+
+def alternatives(condition: Condition) -> tuple[HasPair, ...]:
+    """The lists in key order that a condition stands for, where they are few."""
+    match condition:
+        case HasPair(str(), Equals()):
+            return (condition,)
+        case HasPair(str(key), OneOf(values)) if len(values) <= _MOST_MERGED:
+            return tuple(HasPair(key, Equals(value)) for value in values)
+        case AnyOf(of) if all(len(alternatives(part)) == 1 for part in of) and len(of) <= _MOST_MERGED:
+            return tuple(pair for part in of for pair in alternatives(part))
+        case _:
+            return ()
+
+
+def is_range(condition: Condition) -> bool:
+    """Of numbers of a key: see ``zones.py``."""
+    return isinstance(condition, HasPair) and condition.key is not None and isinstance(condition.test, Compares)
 
 
 def _of_batch(parts: list[Condition]) -> bool:

@@ -9,32 +9,42 @@ from typing import TYPE_CHECKING
 
 from models import granted
 from models.driving import Both
-from models.filters import All, Condition, Granted
+from models.filters import All, AnyOf, Condition, Granted, HasPair
 
 if TYPE_CHECKING:
     from models.sql import Narrow, Sql
 
 
 def source(sql: "Sql", both: Both, others: Condition, narrow: "Narrow", end: str) -> str:
-    """A SELECT of the ``object_pk`` in both that pass the ``others``.
+    """A SELECT of the ``object_pk`` in both that pass the ``others``."""
+    sources = [_merged(sql, both.one, other, others, narrow, end) for other in both.other]
+    merged = sources[0]
+    if len(sources) > 1:
+        merged = f"SELECT object_pk FROM ({' UNION '.join(f'({one})' for one in sources)}) AS c {end}"
+    if isinstance(both.one, Granted):
+        return granted.with_batches(sql, both.one, merged, All((AnyOf(both.other), others)), narrow, end)
+    return merged
 
-    The planner merges them, or looks one up in the other: it is no worse. The others are tested afterwards (OFFSET 0),
-    or it would test all of one list before it merges; and it is to think of the lists as a whole, as for the first few
-    of them it would rather look up. Batches are in none of the indexes.
+
+def _merged(
+    sql: "Sql", first: HasPair | Granted, second: HasPair, others: Condition, narrow: "Narrow", end: str
+) -> str:
+    """The planner merges them, or looks one up in the other: it is no worse.
+
+    The others are tested afterwards (OFFSET 0), or it would test all of one list before it merges; and it is to think
+    of the lists as a whole, as for the first few of them it would rather look up. Batches are in none of the indexes.
     """
     one, other, found = sql.alias(), sql.alias(), sql.alias()
     key = f"{one}.object_pk"
-    pairs = f"{other}.tenant_id = {sql.tenant}{sql.pair(both.other, other)} AND {narrow(f'{other}.object_pk')}"
-    if isinstance(both.one, Granted):
-        lists = f"grants {one}"
-        first = f"{one}.user_id = {sql.bind(both.one.user_id, 'bigint')} AND {key} IS NOT NULL"
+    if isinstance(first, Granted):
+        table, where = "grants", f"{one}.user_id = {sql.bind(first.user_id, 'bigint')} AND {key} IS NOT NULL"
     else:
-        lists = f"object_pairs {one}"
-        first = f"{one}.tenant_id = {sql.tenant}{sql.pair(both.one, one)}"
-    lists = f"{lists} JOIN object_pairs {other} ON {other}.object_pk = {key}"
-    where = f"{first} AND {pairs} AND {narrow(key)} {end.partition(' LIMIT ')[0]}"
+        table, where = "object_pairs", f"{one}.tenant_id = {sql.tenant}{sql.pair(first, one)}"
+    pairs = f"{other}.tenant_id = {sql.tenant}{sql.pair(second, other)} AND {narrow(f'{other}.object_pk')}"
+    order = end.partition(" LIMIT ")[0]
+    lists = (
+        f"SELECT {key} FROM {table} {one} JOIN object_pairs {other} ON {other}.object_pk = {key}"
+        f" WHERE {where} AND {pairs} AND {narrow(key)} {order} OFFSET 0"
+    )
     test = sql.test(others, f"{found}.object_pk", f"(SELECT batch_pk FROM objects WHERE id = {found}.object_pk)")
-    merged = f"SELECT object_pk FROM (SELECT {key} FROM {lists} WHERE {where} OFFSET 0) AS {found} WHERE {test} {end}"
-    if isinstance(both.one, Granted):
-        return granted.with_batches(sql, both.one, merged, All((both.other, others)), narrow, end)
-    return merged
+    return f"SELECT object_pk FROM ({lists}) AS {found} WHERE {test} {end}"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cached_property
 from typing import TypeAlias
 
-from models import granted, ids, merged
+from models import granted, ids, merged, zones
 from models.driving import FAR, Both, distance, driver, flat, lead
 from models.errors import BadInput
 from models.filters import (
@@ -60,7 +60,7 @@ class Sql:
         self._tenant_id = tenant_id
         self._aliases = 0
         self._choices: list[str] = []
-        self._depths = depths or {}
+        self.depths = depths or {}
 
     @cached_property
     def tenant(self) -> str:
@@ -193,6 +193,7 @@ class Sql:
         part of a union needs only as many rows as the page.
         """
         sources = []
+        narrow = zones.narrowed(self, condition, narrow, end)
         for driving, others, chosen in self._ways(condition):
             sources.append(self._driven(driving, others, lambda key, c=chosen: f"{c} AND {narrow(key)}", end))  # type: ignore[misc]
         if len(sources) == 1:
@@ -264,12 +265,12 @@ class Sql:
         given = next((part for part in parts if isinstance(part, Granted)), None)
         batch = next((part for part in parts if isinstance(part, InBatch | InOuterBatch)), None)
         if given is None or batch is None or any(distance(part) == 0 for part in parts):
-            yield *lead(condition, self._depths, alone=alone), "true"
+            yield *lead(condition, self.depths, alone=alone), "true"
             return
         rest = All(tuple(part for part in parts if part is not given))
         whole = granted.whole_batch(self, given, batch)
         yield given, rest, f"NOT {whole}"
-        yield *lead(rest, self._depths), whole
+        yield *lead(rest, self.depths), whole
 
     def choice(self, select: str) -> str:
         """The name of a table that is made once, before the statement."""
