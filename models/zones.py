@@ -32,10 +32,9 @@ def _from_first(sql: "Sql", condition: HasPair, narrow: "Narrow", *, is_descendi
     start, later, match = sql.alias(), sql.alias(), sql.alias()
     beyond, direction = ("<", "DESC") if is_descending else (">", "ASC")
     bound = f"(zone + 1) << {_BITS}" if is_descending else f"zone << {_BITS}"
-    first = (
-        f"SELECT {start}.object_pk >> {_BITS}, 1 FROM object_pairs {start} WHERE {start}.tenant_id = {sql.tenant}"
-        f" AND {start}.key = {sql.bind(condition.key, 'text')} AND {narrow(f'{start}.object_pk')}"
-        f" ORDER BY {start}.object_pk {direction} LIMIT 1"
+    first = (  # with numbers or without
+        f"SELECT {start}.id >> {_BITS}, 1 FROM objects {start} WHERE {start}.tenant_id = {sql.tenant}"
+        f" AND {narrow(f'{start}.id')} ORDER BY {start}.id {direction} LIMIT 1"
     )
     next_ = _in_zone(sql, later, HasPair(condition.key, None), beyond)
     found = f"SELECT FROM {_in_zone(sql, match, condition, '=')} OFFSET 0"
