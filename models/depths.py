@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple
 
 from models import database, granted
-from models.driving import NEVER, RARE, all_rivals, driver
+from models.driving import NEVER, RARE, SELDOM, all_rivals, driver
 from models.filters import AnyOf, Condition, Equals, Everything, Granted, HasFile, HasPair, OneOf
 from models.pages import Scope, digest
 from models.sql import Sql
@@ -17,6 +17,7 @@ SECONDS = 10.0
 MOST = 10_000
 _SAMPLE = 100
 _FEW = 1_000  # of a list that is in no order
+_SOME = 10_000
 _NEVER = (1 << 63) - 1
 
 
@@ -62,9 +63,9 @@ async def _ask(tenant_id: int, rivals: list[Condition]) -> dict[Condition, float
 
 
 def _depth(newest: int | None, reach: int) -> float:
-    if reach in (0, _NEVER) or newest is None:
-        return NEVER if reach else RARE
-    return float(max(newest - reach, 0))
+    if reach == 0 or newest is None:
+        return RARE
+    return {_NEVER: NEVER, _NEVER - 1: SELDOM}.get(reach, float(max(newest - reach, 0)))
 
 
 def _reach(sql: Sql, condition: Condition) -> str:
@@ -90,5 +91,6 @@ def _reach(sql: Sql, condition: Condition) -> str:
     found = begin + sql.pair(condition, pair)
     if condition.test is None or isinstance(condition.test, Equals):
         return f"coalesce((SELECT {pair}.object_pk {found} {hundredth}), 0)"
-    some = f"SELECT count(*) FROM (SELECT {found} LIMIT {_FEW}) AS s"
-    return f"CASE WHEN ({some}) < {_FEW} THEN 0 ELSE {_NEVER} END"
+    counted = f"SELECT count(*) AS n FROM (SELECT {found} LIMIT {_SOME}) AS s"
+    reach = f"CASE WHEN n < {_FEW} THEN 0 WHEN n < {_SOME} THEN {_NEVER - 1} ELSE {_NEVER} END"
+    return f"(SELECT {reach} FROM ({counted}) AS c)"

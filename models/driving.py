@@ -31,7 +31,8 @@ from models.filters import (
 
 FAR = 100  # of what makes no list in key order
 RARE = math.inf  # as far back as fewer entries reach than are looked at
-NEVER = -1.0
+SELDOM = -1.0  # of lists in no order: they lead to nothing, but may be put in order
+NEVER = -2.0
 _MOST_RIVALS = 4  # that one AND chooses its driving part from
 _AS_DENSE = 32  # times as many entries
 _MOST_MERGED = 4
@@ -61,13 +62,19 @@ def rivals(condition: Condition) -> list[Condition]:
 
 
 def all_rivals(condition: Condition) -> Iterator[Condition]:
-    """Those of the condition and of all in it."""
+    """Those of the condition, and of what is asked in it of the objects of a batch."""
     yield from rivals(condition)
+    yield from _of_objects(condition)
+
+
+def _of_objects(condition: Condition) -> Iterator[Condition]:
     match condition:
         case All(of) | AnyOf(of):
             for part in of:
-                yield from all_rivals(part)
-        case Not(of) | HasObject(of):
+                yield from _of_objects(part)
+        case Not(of):
+            yield from _of_objects(of)
+        case HasObject(of):
             yield from all_rivals(of)
 
 

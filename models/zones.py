@@ -7,7 +7,7 @@ what a page is not about.
 
 from typing import TYPE_CHECKING
 
-from models.driving import NEVER, flat, is_range
+from models.driving import NEVER, SELDOM, flat, is_range
 from models.filters import Condition, HasPair, InBatch, InOuterBatch
 from models.ids import LARGEST
 
@@ -21,9 +21,10 @@ _MOST = 2_000  # zones that are looked at
 def narrowed(sql: "Sql", condition: Condition, narrow: "Narrow", end: str) -> "Narrow":
     """``narrow``, and not before the first zone, in the order of ``end``, that has a number of each long range."""
     parts = flat(condition)
+    long = (NEVER, SELDOM) if len(parts) > 1 else (NEVER,)
     if end and not any(isinstance(part, InBatch | InOuterBatch) for part in parts):
         for part in parts:
-            if isinstance(part, HasPair) and is_range(part) and sql.depths.get(part) == NEVER:
+            if isinstance(part, HasPair) and is_range(part) and sql.depths.get(part) in long:
                 narrow = _from_first(sql, part, narrow, is_descending=" DESC " in end)
     return narrow
 

@@ -12,7 +12,7 @@ import pytest
 
 from models import AccessLevel, Role, Tenant, User, database, depths, grants, reads, zones
 from models import sql as models_sql
-from models.driving import NEVER, RARE, Both, both, flat, lead, rivals
+from models.driving import NEVER, RARE, SELDOM, Both, both, flat, lead, rivals
 from models.filters import (
     All,
     AnyOf,
@@ -160,6 +160,7 @@ async def test_every_way_leads_to_the_same_pages(world: World, condition: Condit
             with (
                 patch.object(models_sql, "lead", forced),
                 patch.object(depths, "_FEW", 0),
+                patch.object(depths, "_SOME", 0),
                 patch.object(zones, "_BITS", 3),
             ):
                 await _has_pages(scope, condition, expected)
@@ -212,6 +213,7 @@ CHOSEN: list[tuple[str, Condition, dict[Condition, float], Condition | Both]] = 
     ("grants are merged with alternatives", All((MEMBER, SOME)), {SOME: 10, ALL: NEVER, MEMBER: 10},
      Both(MEMBER, (eq("c", "0"), eq("c", "2")))),
     ("a long range does not lead", All((A, LOW)), {A: 10, LOW: NEVER}, A),
+    ("nor does one that is not short", All((A, LOW)), {A: 10, LOW: SELDOM}, A),
     ("a short one does", All((A, LOW)), {A: 10, LOW: RARE}, LOW),
     ("in a batch none are merged", All((A, B, InBatch("b"))), {A: 10, B: 10}, A),
     ("what is not in key order is not merged", All((A, PREFIX)), {A: 10, PREFIX: 10}, A),
