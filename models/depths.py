@@ -16,7 +16,7 @@ from models.sql import Sql
 SECONDS = 10.0
 MOST = 10_000
 _SAMPLE = 100
-_FEW = 1_000  # of a list that is in no order
+_FEW = 2_000  # of a list that is in no order
 _SOME = 10_000
 _NEVER = (1 << 63) - 1
 

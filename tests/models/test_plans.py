@@ -55,7 +55,7 @@ CONDITIONS: dict[str, Condition] = {
     "common and rare": All((A, RARE)),
     "rare and common": All((RARE, A)),
     "pair and range": All((A, HasPair("n", Compares(">=", 0)))),
-    "pair and late range": All((A, HasPair("n", Compares("<", OBJECTS // BATCHES)))),
+    "pair and late range": All((A, HasPair("n", Compares("<", OBJECTS // BATCHES * 2)))),
     "pair and prefix": All((A, HasPair("n", StartsWith("5")))),
     "one of and one of": All((HasPair("a", OneOf(("all", "x"))), HasPair("b", OneOf(("all", "y"))))),
     "common alternatives": AnyOf((A, B)),
