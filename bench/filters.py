@@ -1,5 +1,8 @@
 """Filtered pages in the database: the service's own statements, one connection, page of 10, medians in ms.
 
+That is what the server's process computed for it, planning included (Linux): on a machine with nothing else to do, as
+long as it takes, and on a busy one the same.
+
     .venv/bin/python -m bench.filters --data-dir DIRECTORY [--objects 1000000] [--rounds 41] [--explain]
 
 ``admin`` sees all of the tenant, ``member`` has 10,000 grants to single objects, evenly spread. Before the page's own
@@ -10,7 +13,6 @@ shows how PostgreSQL answers the worst of them instead.
 import argparse
 import asyncio
 import statistics
-import time
 from pathlib import Path
 from typing import Any, TypeAlias
 from unittest.mock import patch
@@ -153,9 +155,14 @@ async def main(url: str, chosen: argparse.Namespace) -> None:
 
 
 async def milliseconds(connection: asyncpg.Connection, text: str, arguments: tuple[object, ...]) -> float:
-    started = time.perf_counter()
+    before = computed(connection.get_server_pid())
     await connection.fetch(text, *arguments)
-    return (time.perf_counter() - started) * 1000
+    return (computed(connection.get_server_pid()) - before) / 1e6
+
+
+def computed(process: int) -> int:
+    """Nanoseconds."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0])
 
 
 async def explain(connection: asyncpg.Connection, asked: dict[tuple[str, str], Statement]) -> None:

@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple
 
 from models import database, granted
-from models.driving import NEVER, RARE, SELDOM, all_rivals, driver
+from models.driving import NEVER, RARE, SELDOM, all_rivals, driver, is_range
 from models.filters import AnyOf, Condition, Equals, Everything, Granted, HasFile, HasPair, OneOf
 from models.pages import Scope, digest
 from models.sql import Sql
@@ -91,6 +91,7 @@ def _reach(sql: Sql, condition: Condition) -> str:
     found = begin + sql.pair(condition, pair)
     if condition.test is None or isinstance(condition.test, Equals):
         return f"coalesce((SELECT {pair}.object_pk {found} {hundredth}), 0)"
-    counted = f"SELECT count(*) AS n FROM (SELECT {found} LIMIT {_SOME}) AS s"
-    reach = f"CASE WHEN n < {_FEW} THEN 0 WHEN n < {_SOME} THEN {_NEVER - 1} ELSE {_NEVER} END"
+    most = _SOME if is_range(condition) else _FEW
+    counted = f"SELECT count(*) AS n FROM (SELECT {found} LIMIT {most}) AS s"
+    reach = f"CASE WHEN n < {_FEW} THEN 0 WHEN n < {most} THEN {_NEVER - 1} ELSE {_NEVER} END"
     return f"(SELECT {reach} FROM ({counted}) AS c)"

@@ -1,6 +1,6 @@
 """Where a range of numbers begins in key order, which neither the lists in this order nor those in that of numbers say.
 
-Keys are ordered by time, and what is made within 64 ms is a zone. An index has the numbers of each zone in order, so
+Keys are ordered by time, and what is made within 128 ms is a zone. An index has the numbers of each zone in order, so
 that a zone without any in the range is passed over at one look: where numbers grow with time, as they often do, all of
 what a page is not about.
 """
@@ -14,7 +14,7 @@ from models.ids import LARGEST
 if TYPE_CHECKING:
     from models.sql import Narrow, Sql
 
-_BITS = 28  # as migrations/_zones.py has it
+_BITS = 29  # as migrations/_zones.py has it
 _MOST = 2_000  # zones that are looked at
 
 

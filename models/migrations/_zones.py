@@ -3,7 +3,7 @@
 # The planner merges two lists or looks up in one of them by how long it takes them to be: it is to know that of more
 # than the hundred most frequent values.
 SQL = """
-    CREATE INDEX object_pairs_key_zone ON object_pairs (tenant_id, key, (object_pk >> 28), number, object_pk)
+    CREATE INDEX object_pairs_key_zone ON object_pairs (tenant_id, key, (object_pk >> 29), number, object_pk)
         WHERE number IS NOT NULL;
     ALTER TABLE object_pairs ALTER COLUMN value SET STATISTICS 1000;
 """

@@ -113,7 +113,7 @@ PAIRS_INDEXES = {
         "object_pairs USING btree (tenant_id, key, number, object_pk) WHERE (number IS NOT NULL)"
     ),
     "object_pairs_key_zone": (
-        "object_pairs USING btree (tenant_id, key, ((object_pk >> 28)), number, object_pk) WHERE (number IS NOT NULL)"
+        "object_pairs USING btree (tenant_id, key, ((object_pk >> 29)), number, object_pk) WHERE (number IS NOT NULL)"
     ),
     "object_pairs_number": "object_pairs USING btree (tenant_id, number, object_pk) WHERE (number IS NOT NULL)",
 }
