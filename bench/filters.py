@@ -13,6 +13,7 @@ shows how PostgreSQL answers the worst of them instead.
 import argparse
 import asyncio
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 from unittest.mock import patch
@@ -170,10 +171,19 @@ async def explain(connection: asyncpg.Connection, asked: dict[tuple[str, str], S
     for who, what in WORST:
         text, arguments = asked[who, what]
         print(f"\n## {who.capitalize()}: {what}\n\n```")
-        for [line] in await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) {text}", *arguments):
-            if "never executed" not in line:
-                print(line)
-        print("```")
+        plan = f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) {text}"
+        print("\n".join(executed([line for [line] in await connection.fetch(plan, *arguments)])), "```", sep="\n")
+
+
+def executed(lines: list[str]) -> Iterator[str]:
+    """Without what was planned and not needed."""
+    skipped: int | None = None  # how far it is indented
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        if skipped is None or indent <= skipped:
+            skipped = indent if "never executed" in line else None
+            if skipped is None:
+                yield line
 
 
 if __name__ == "__main__":
