@@ -58,7 +58,9 @@ def rivals(condition: Condition) -> list[Condition]:
     lists = sorted((part for part in able if 0 < distance(part) < FAR - 1), key=distance)[:_MOST_RIVALS]
     if given is not None:
         return [*lists, Everything(), given]  # the objects themselves, and the grants
-    return lists if len(lists) > 1 or any(is_range(part) for part in lists) else []
+    if len(lists) == 1 and not (is_range(lists[0]) and not _of_batch(parts)):
+        return []
+    return lists
 
 
 def all_rivals(condition: Condition) -> Iterator[Condition]:
@@ -75,7 +77,8 @@ def _of_objects(condition: Condition) -> Iterator[Condition]:
         case Not(of):
             yield from _of_objects(of)
         case HasObject(of):
-            yield from all_rivals(of)
+            some = rivals(of)
+            yield from some if len(some) > 1 else ()
 
 
 def lead(
