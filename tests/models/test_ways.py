@@ -140,7 +140,8 @@ def ways(condition: Condition) -> Iterator[tuple[Condition | Both, tuple[Conditi
 @pytest.mark.parametrize("condition", FILTERS[:-1], ids=str)
 async def test_every_way_leads_to_the_same_pages(world: World, condition: Condition) -> None:
     taken = 0
-    for scope in [Scope(world.tenant_id), *(Scope(world.tenant_id, Granted(user)) for user in world.seen)]:
+    mixed = max(world.seen)  # has grants of both kinds
+    for scope in (Scope(world.tenant_id), Scope(world.tenant_id, Granted(mixed))):
         expected = world.expected(scope, condition)
         for led, parts in ways(All((scope.within, condition))):
             taken += 1
@@ -164,21 +165,21 @@ async def test_every_way_leads_to_the_same_pages(world: World, condition: Condit
                 patch.object(zones, "_BITS", 3),
             ):
                 await _has_pages(scope, condition, expected)
-    assert taken >= (1 + 2 * 3 if condition == LOW else 2 * 4)
+    assert taken >= (1 + 3 if condition == LOW else 4)
 
 
 async def _has_pages(scope: Scope, condition: Condition, expected: list[int]) -> None:
     assert await reads.count_objects(scope, condition) == len(expected)
     for backward in (False, True):
         found: list[int] = []
-        bounds = Bounds(25, backward=backward)
+        bounds = Bounds(30, backward=backward)
         while True:
             page = await reads.objects(scope, condition, bounds)
             keys = [row["id"] for row in page.rows]
             found = keys + found if backward else found + keys
             if not (page.has_previous if backward else page.has_next):
                 break
-            bounds = Bounds(25, backward, after=None if backward else keys[-1], before=keys[0] if backward else None)
+            bounds = Bounds(30, backward, after=None if backward else keys[-1], before=keys[0] if backward else None)
         assert found == expected
     if len(expected) > 4:
         within = Bounds(100, after=expected[1], before=expected[-2])
