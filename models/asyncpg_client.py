@@ -23,6 +23,9 @@ from tortoise.connection import get_connections
 from models import trace
 from models.turns import Tenants, Turns
 
+if TYPE_CHECKING:
+    from models.depths import Depth
+
 _TRANSACTION_CONTROL = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
 
 _open = Gauge("waybill_database_connections", "connections to PostgreSQL")
@@ -67,6 +70,10 @@ class Connection(asyncpg.Connection):
 
 
 class TransactionClient(TransactionWrapper):
+    def __init__(self, connection: AsyncpgDBClient) -> None:
+        super().__init__(connection)
+        self.depths: dict[bytes, Depth] = connection.depths  # type: ignore[attr-defined]  # one of these two classes
+
     async def rollback(self) -> None:
         # On a connection that is gone it fails, too, which would hide what ended the transaction.
         with contextlib.suppress(asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError):
@@ -206,6 +213,7 @@ class Client(AsyncpgDBClient):
         super().__init__(**options)
         self.dsn = dsn
         self.tenants = Tenants(options["maxsize"])
+        self.depths: dict[bytes, Depth] = {}
 
     async def create_pool(self, **options: Any) -> asyncpg.Pool:
         # Tortoise's own default for the port would be taken over the DSN's.

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import asyncpg
 from tortoise import Tortoise
@@ -16,6 +16,10 @@ from tortoise.transactions import in_transaction
 
 from models.errors import QuotaExceeded
 from models.quotas import refusing
+
+if TYPE_CHECKING:
+    from models.asyncpg_client import Client, TransactionClient
+    from models.depths import Depth
 
 CONNECTION = "default"
 _APPS = {"models": {"models": ["models"], "migrations": "models.migrations", "default_connection": CONNECTION}}
@@ -145,6 +149,11 @@ class _Whole(NamedTuple):
 
 
 _whole: ContextVar[_Whole | None] = ContextVar("one_transaction", default=None)
+
+
+def depths() -> "dict[bytes, Depth]":
+    """What this process remembers of the lists in the database."""
+    return cast("Client | TransactionClient", client()).depths
 
 
 def client() -> BaseDBAsyncClient:

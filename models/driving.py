@@ -1,4 +1,13 @@
-"""Which part of an AND may lead to its rows, going by its kind alone; how many rows match is not known here."""
+"""Which part of an AND leads to its rows: by its kind, and among lists by how far back the newest of each reach.
+
+The list that is thinnest leads to the page in the fewest steps, each of its entries being looked up in the others. A
+look-up takes as long as reading some thirty entries of a list: where another is not denser than that, the two are
+merged.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from models.filters import (
     All,
@@ -10,15 +19,118 @@ from models.filters import (
     Granted,
     HasFile,
     HasKey,
+    HasObject,
     HasObjectId,
     HasPair,
     InBatch,
     InOuterBatch,
+    Not,
     OneOf,
     StartsWith,
 )
 
 FAR = 100  # of what makes no list in key order
+RARE = math.inf  # as far back as fewer entries reach than are looked at
+SELDOM = -1.0  # of lists in no order: they lead to nothing, but may be put in order
+NEVER = -2.0
+_MOST_RIVALS = 4  # that one AND chooses its driving part from
+_AS_DENSE = 32  # times as many entries
+_MOST_MERGED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Two parts of an AND that drive together: lists in key order, in which an object stands once."""
+
+    one: HasPair | Granted
+    other: tuple[HasPair, ...]  # any of them
+
+
+def rivals(condition: Condition) -> list[Condition]:
+    """The lists whose lengths decide which way to go, none where there is but one way."""
+    parts = flat(condition)
+    able = leading(parts)
+    if any(distance(part) == 0 for part in able):
+        return []
+    given = next((part for part in parts if isinstance(part, Granted)), None)
+    if given is not None and _of_batch(parts):
+        return rivals(All(tuple(part for part in parts if part is not given)))
+    lists = sorted((part for part in able if 0 < distance(part) < FAR - 1), key=distance)[:_MOST_RIVALS]
+    if given is not None:
+        return [*lists, Everything(), given]  # the objects themselves, and the grants
+    if len(lists) == 1 and not (is_range(lists[0]) and not _of_batch(parts)):
+        return []
+    return lists
+
+
+def all_rivals(condition: Condition) -> Iterator[Condition]:
+    """Those of the condition, and of what is asked in it of the objects of a batch."""
+    yield from rivals(condition)
+    yield from _of_objects(condition)
+
+
+def _of_objects(condition: Condition) -> Iterator[Condition]:
+    match condition:
+        case All(of) | AnyOf(of):
+            for part in of:
+                yield from _of_objects(part)
+        case Not(of):
+            yield from _of_objects(of)
+        case HasObject(of):
+            some = rivals(of)
+            yield from some if len(some) > 1 else ()
+
+
+def lead(
+    condition: Condition, depths: Mapping[Condition, float], *, alone: bool = False
+) -> tuple[Condition | Both, Condition]:
+    """What drives an AND (``alone``: one part), and what remains to be tested.
+
+    ``depths`` are how far back, in keys, the newest of the lists reach.
+    """
+    known = [(depths[part], -place, part) for place, part in enumerate(rivals(condition)) if part in depths]
+    if not known:
+        return driver(condition)
+    (depth, _, first), *others = sorted(known, reverse=True)
+    parts = flat(condition)
+    led: Condition | Both = first
+    taken = [first]
+    if depth < RARE and not alone and not _of_batch(parts):
+        for other_depth, _, other in others:
+            merged = both(first, other)
+            if merged is not None and depth <= _AS_DENSE * other_depth:
+                led, taken = merged, [first, other]
+                break
+    return led, All(tuple(part for part in parts if not any(part is one for one in taken)))
+
+
+def both(one: Condition, other: Condition) -> Both | None:
+    for first, second in ((one, other), (other, one)):
+        if (isinstance(first, Granted) or len(alternatives(first)) == 1) and (some := alternatives(second)):
+            return Both(first, some)  # type: ignore[arg-type]  # what is its only alternative is a HasPair
+    return None
+
+
+def alternatives(condition: Condition) -> tuple[HasPair, ...]:
+    """The lists in key order that a condition stands for, where they are few."""
+    match condition:
+        case HasPair(str(), Equals()):
+            return (condition,)
+        case HasPair(str(key), OneOf(values)) if len(values) <= _MOST_MERGED:
+            return tuple(HasPair(key, Equals(value)) for value in values)
+        case AnyOf(of) if all(len(alternatives(part)) == 1 for part in of) and len(of) <= _MOST_MERGED:
+            return tuple(pair for part in of for pair in alternatives(part))
+        case _:
+            return ()
+
+
+def is_range(condition: Condition) -> bool:
+    """Of numbers of a key: see ``zones.py``."""
+    return isinstance(condition, HasPair) and condition.key is not None and isinstance(condition.test, Compares)
+
+
+def _of_batch(parts: list[Condition]) -> bool:
+    return any(isinstance(part, InBatch | InOuterBatch) for part in parts)
 
 
 def driver(condition: Condition) -> tuple[Condition, Condition]:
@@ -32,7 +144,7 @@ def driver(condition: Condition) -> tuple[Condition, Condition]:
 
 def leading(parts: list[Condition]) -> list[Condition]:
     """Those that may drive: the list of files knows no batches, so that it would be read whole for one."""
-    if any(isinstance(part, InBatch | InOuterBatch) for part in parts):
+    if _of_batch(parts):
         return [part for part in parts if not isinstance(part, HasFile)]
     return parts
 

@@ -2,8 +2,8 @@
 
 A list is led to in one of three ways. Where the batch is given: by the batch if it is granted, else by the user's
 grants to objects in it. Where not: by the grants, those to objects in key order and the newest objects of each batch;
-or, where the user may see so many batches that most objects are visible anyway, by the objects themselves. The
-statement finds out itself which, see ``sql.py``.
+or, where the user may see so many batches that most objects are visible anyway, by the objects themselves. Which of
+these is found out before, see ``depths.py``.
 """
 
 from typing import TYPE_CHECKING
@@ -60,9 +60,12 @@ def source(sql: "Sql", granted: Granted, others: Condition, narrow: "Narrow", en
     key = f"{g}.object_pk"
     tests = f"{sql.test(others, key, f'{g}.batch_pk')} AND {narrow(key)}"
     objects = f"SELECT {key} FROM grants {g} WHERE {g}.user_id = {user} AND {key} IS NOT NULL AND {tests} {end}"
-    if singly:
-        return objects
-    h, o = sql.alias(), sql.alias()
+    return objects if singly else with_batches(sql, granted, objects, others, narrow, end)
+
+
+def with_batches(sql: "Sql", granted: Granted, objects: str, others: Condition, narrow: "Narrow", end: str) -> str:
+    """The ``objects`` that are granted singly together with those of granted batches that pass the ``others``."""
+    user, h, o = sql.bind(granted.user_id, "bigint"), sql.alias(), sql.alias()
     tests = f"{sql.test(others, f'{o}.id', f'{o}.batch_pk')} AND {narrow(f'{o}.id')}"
     newest = (
         f"SELECT {o}.id AS object_pk FROM objects {o} WHERE {o}.tenant_id = {sql.tenant}"

@@ -1,10 +1,13 @@
-"""Everything that is read of batches and objects, each question one statement."""
+"""Everything that is read of batches and objects, each question one statement.
+
+Before it another may ask which of several lists lead to the answer, see ``depths.py``.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from models import database, files, granted
+from models import database, depths, files, granted
 from models.driving import flat
 from models.filters import All, Condition, Granted, HasBatchId, HasKey, HasObject, HasObjectId, InOuterBatch
 from models.pages import Bounds, Page, Row, Scope
@@ -60,8 +63,8 @@ _ALL = Parts()
 
 async def objects(scope: Scope, where: Condition, bounds: Bounds, parts: Parts = _ALL) -> Page:
     """One page of objects, newest first; of very many, ``data`` is null beyond MOST_CHARACTERS of all of it."""
-    sql = Sql(scope.tenant_id)
     condition = All((scope.within, where))
+    sql = await depths.sql(scope, condition)
     if not (flat(condition) or parts.batch or parts.file):  # there is but one way to them
         newest = f"o.tenant_id = {sql.tenant} AND {bounds.narrow(sql)('o.id')} {bounds.order('o.id')}"
         return bounds.page(await _fetch(sql, f"{parts.of_all()} WHERE {newest}"))
@@ -91,9 +94,9 @@ async def objects_of_batches(
     scope: Scope, batches: Sequence[int], where: Condition, bounds: Bounds, parts: Parts = _ALL
 ) -> dict[int, Page]:
     """The same page of each of several batches (primary keys); ``data`` is null beyond MOST_CHARACTERS of all of it."""
-    sql = Sql(scope.tenant_id)
-    outer = sql.bind(tuple(batches), "bigint[]")
     condition = All((scope.within, InOuterBatch("k.outer_pk"), where))
+    sql = await depths.sql(scope, condition)
+    outer = sql.bind(tuple(batches), "bigint[]")
     source = sql.source(condition, bounds.narrow(sql), bounds.order("object_pk"))
     select = parts.of(f"unnest({outer}) AS k (outer_pk) CROSS JOIN LATERAL ({source}) AS s", data=_SOME_DATA)
     rows: dict[int, list[Row]] = {batch: [] for batch in batches}
@@ -104,29 +107,31 @@ async def objects_of_batches(
 
 async def count_objects(scope: Scope, where: Condition) -> int:
     """Exact, and linear in the matches: 20 ms per 100,000."""
-    sql = Sql(scope.tenant_id)
-    source = sql.source(All((scope.within, where)), _anywhere, "")
+    condition = All((scope.within, where))
+    sql = await depths.sql(scope, condition)
+    source = sql.source(condition, _anywhere, "")
     [row] = await _fetch(sql, f"SELECT count(*) FROM ({source}) AS s")
     return int(row["count"])
 
 
 async def count_objects_of_batches(scope: Scope, batches: Sequence[int], where: Condition) -> dict[int, int]:
-    sql = Sql(scope.tenant_id)
+    condition = All((scope.within, InOuterBatch("k.outer_pk"), where))
+    sql = await depths.sql(scope, condition)
     outer = sql.bind(tuple(batches), "bigint[]")
-    source = sql.source(All((scope.within, InOuterBatch("k.outer_pk"), where)), _anywhere, "")
+    source = sql.source(condition, _anywhere, "")
     text = f"SELECT k.outer_pk, (SELECT count(*) FROM ({source}) AS s) FROM unnest({outer}) AS k (outer_pk)"
     return {row["outer_pk"]: row["count"] for row in await _fetch(sql, text)}
 
 
 async def batches(scope: Scope, where: Condition, bounds: Bounds) -> Page:
     """One page of batches, newest first."""
-    sql = Sql(scope.tenant_id)
+    sql = await depths.sql(scope, where)
     text = f"SELECT {_batches(sql, scope, where, bounds.narrow(sql), bounds.direction)} {bounds.order('b.id')}"
     return bounds.page(await _fetch(sql, text))
 
 
 async def count_batches(scope: Scope, where: Condition) -> int:
-    sql = Sql(scope.tenant_id)
+    sql = await depths.sql(scope, where)
     [row] = await _fetch(sql, f"SELECT count(*) FROM (SELECT {_batches(sql, scope, where, _anywhere, 'DESC')}) AS s")
     return int(row["count"])
 

@@ -4,20 +4,20 @@ A condition is asked in one of two ways. As a *test* it is a boolean expression 
 it lists the keys of all matching objects in key order, so that a page reads as many index entries as it shows:
 `(tenant, key, value, object)` for a pair, the union of sources for OR, one part of an AND with the others as tests.
 
-Which part of an AND drives, the statement finds out itself, by looking how far back the newest hundred of each list
-reach: the list that is thinnest there leads to the page in the fewest steps. The planner is not left to choose: its
-statistics know neither a new tenant nor a rare value, it takes both lists for one row each, and reads one of them again
-for every row of the other. So every test is a look-up of its own (OFFSET 0 sees to it), and what is asked of one object
-or batch hides from it the columns that other indexes have, lest it walk those (PostgreSQL 18 skips over a missing
-tenant). The time is linear at worst: in the list that drives, times the tests.
+Which part of an AND drives is chosen by how far back the newest hundred of each list reach, which ``depths.py`` asks
+before, so that only the one way is planned. The planner is not left to choose: its statistics know neither a new tenant
+nor a rare value, it takes both lists for one row each, and reads one of them again for every row of the other. So every
+test is a look-up of its own (OFFSET 0 sees to it), and what is asked of one object or batch hides from it the columns
+that other indexes have, lest it walk those (PostgreSQL 18 skips over a missing tenant). The time is linear at worst: in
+the list that drives, times the tests.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cached_property
 from typing import TypeAlias
 
-from models import granted, ids, merged
-from models.driving import FAR, distance, driver, flat, leading
+from models import granted, ids, merged, zones
+from models.driving import FAR, Both, distance, driver, flat, lead
 from models.errors import BadInput
 from models.filters import (
     HEAD_CHARACTERS,
@@ -44,13 +44,8 @@ from models.filters import (
     after_prefix,
     indexed,
 )
-from models.merged import Both
 
 MOST_LOOKUPS = 500  # of pairs in one statement; planning them takes 0.2 s and 150 MB
-_MOST_RIVALS = 4  # that one AND chooses its driving part from
-_SAMPLE = 100
-_RARE = 1_000
-_NEVER = (1 << 63) - 1
 
 Narrow: TypeAlias = Callable[[str], str]  # from an expression for a key to what bounds it
 
@@ -58,12 +53,14 @@ Narrow: TypeAlias = Callable[[str], str]  # from an expression for a key to what
 class Sql:
     """One statement in the making: its arguments, and the tenant that every table is read for."""
 
-    def __init__(self, tenant_id: int) -> None:
+    def __init__(self, tenant_id: int, depths: Mapping[Condition, float] | None = None) -> None:
+        """``depths`` of the lists that there is a choice from, as far as they are known."""
         self.arguments: list[object] = []
         self._bound: dict[tuple[object, str], str] = {}
         self._tenant_id = tenant_id
         self._aliases = 0
         self._choices: list[str] = []
+        self.depths = depths or {}
 
     @cached_property
     def tenant(self) -> str:
@@ -103,9 +100,7 @@ class Sql:
                 return f"EXISTS (SELECT FROM object_pairs {pair} WHERE {found} OFFSET 0)"
             case HasFile():
                 file = self.alias()
-                return (
-                    f"EXISTS (SELECT FROM uploads {file} WHERE {file}.object_pk = {key}{self._file(condition, file)})"
-                )
+                return f"EXISTS (SELECT FROM uploads {file} WHERE {file}.object_pk = {key}{self.file(condition, file)})"
             case Granted():
                 return granted.test(self, condition, key, batch)
             case HasObjectId(object_ids):
@@ -170,7 +165,7 @@ class Sql:
                 pass
         return " AND ".join(parts)
 
-    def _file(self, condition: HasFile, file: str) -> str:
+    def file(self, condition: HasFile, file: str) -> str:
         return f" AND {file}.is_current AND {file}.state = {self.bind(condition.state.value, 'text')}"
 
     def _values(self, values: tuple[str, ...]) -> str:
@@ -198,6 +193,7 @@ class Sql:
         part of a union needs only as many rows as the page.
         """
         sources = []
+        narrow = zones.narrowed(self, condition, narrow, end)
         for driving, others, chosen in self._ways(condition):
             sources.append(self._driven(driving, others, lambda key, c=chosen: f"{c} AND {narrow(key)}", end))  # type: ignore[misc]
         if len(sources) == 1:
@@ -217,7 +213,7 @@ class Sql:
             file = self.alias()
             key = f"{file}.object_pk"
             test = self.test(others, key, f"(SELECT batch_pk FROM objects WHERE id = {key})")
-            where = f"{file}.tenant_id = {self.tenant}{self._file(driving, file)} AND {test} AND {narrow(key)}"
+            where = f"{file}.tenant_id = {self.tenant}{self.file(driving, file)} AND {test} AND {narrow(key)}"
             return f"SELECT {key} FROM uploads {file} WHERE {where} {end}"
         if not isinstance(driving, HasPair):
             test = self.test(All((driving, others)), "o.id", "o.batch_pk")
@@ -241,7 +237,7 @@ class Sql:
         tests = f"{self.test(others, key, f'{pair}.batch_pk')} AND {narrow(key)} {end}"
         if isinstance(driving.test, OneOf):  # one ordered index range per value, however many values
             one = self.pair(HasPair(driving.key, Equals("")), pair, value="w.value")
-            values = self._unnested(driving.test)
+            values = self.unnested(driving.test)
             return f"SELECT DISTINCT object_pk FROM {values} CROSS JOIN LATERAL ({select}{one} AND {tests}) AS l {end}"
         return f"{select}{self.pair(driving, pair)} AND {tests}"
 
@@ -258,7 +254,7 @@ class Sql:
         test = self.test(others, f"{found}.object_pk", f"{found}.batch_pk")
         return f"SELECT object_pk FROM ({listed}) AS {found} WHERE {test} {end}"
 
-    def _unnested(self, test: OneOf) -> str:
+    def unnested(self, test: OneOf) -> str:
         return f"unnest({self._values(test.values)}) AS w (value)"
 
     # -- what drives ---------------------------------------------------------------------------------------------
@@ -266,68 +262,21 @@ class Sql:
     def _ways(self, condition: Condition, *, alone: bool = False) -> Iterator[tuple[Condition | Both, Condition, str]]:
         """Each way to answer an AND: what drives (``alone``: one part), the others, and what is true of one way."""
         parts = flat(condition)
-        able = leading(parts)
-        if any(distance(part) == 0 for part in able):
-            yield *driver(condition), "true"
-            return
         given = next((part for part in parts if isinstance(part, Granted)), None)
         batch = next((part for part in parts if isinstance(part, InBatch | InOuterBatch)), None)
-        if given is not None and batch is not None:
-            rest = All(tuple(part for part in parts if part is not given))
-            whole = granted.whole_batch(self, given, batch)
-            yield given, rest, f"NOT {whole}"
-            for driving, others, chosen in self._ways(rest, alone=True):
-                yield driving, others, f"{whole} AND {chosen}"
+        if given is None or batch is None or any(distance(part) == 0 for part in parts):
+            yield *lead(condition, self.depths, alone=alone), "true"
             return
-        rivals = sorted((part for part in able if 0 < distance(part) < FAR - 1), key=distance)[:_MOST_RIVALS]
-        if given is None and len(rivals) < 2:
-            yield *driver(condition), "true"
-            return
-        reaches = [self._reach(rival) for rival in rivals]
-        if given is not None:
-            rivals += [Everything(), given]  # the objects themselves, and the grants
-            reaches += granted.reaches(self, given, sample=_SAMPLE, never=_NEVER)
-        values = ", ".join(f"({number}, {reach})" for number, reach in enumerate(reaches))
-        both = None if alone or given or batch else merged.both(rivals)
-        choice = self.choice(merged.thinnest(self, values, None if both is None else len(rivals)))
-        for number, rival in enumerate(rivals):
-            others = All(tuple(part for part in parts if part is not rival))
-            yield rival, others, f"(SELECT number FROM {choice}) = {number}"
-        if both is not None:
-            others = All(tuple(part for part in parts if part not in (both.one, both.other)))
-            yield both, others, f"(SELECT number FROM {choice}) = {len(rivals)}"
+        rest = All(tuple(part for part in parts if part is not given))
+        whole = granted.whole_batch(self, given, batch)
+        yield given, rest, f"NOT {whole}"
+        yield *lead(rest, self.depths), whole
 
     def choice(self, select: str) -> str:
         """The name of a table that is made once, before the statement."""
         name = f"choice{len(self._choices) + 1}"
         self._choices.append(f"{name} AS MATERIALIZED ({select})")
         return name
-
-    def _reach(self, condition: Condition) -> str:
-        """How far back the newest hundred of a list reach, as a key: 0 where there are fewer.
-
-        Lists that are not in key order are either rare, and then 0, or drive only when nothing else can.
-        """
-        if isinstance(condition, AnyOf):
-            return f"greatest({', '.join(self._reach(driver(part)[0]) for part in condition.of)})"
-        if isinstance(condition, HasFile):
-            file = self.alias()
-            where = f"{file}.tenant_id = {self.tenant}{self._file(condition, file)}"
-            newest = f"SELECT {file}.object_pk FROM uploads {file} WHERE {where} ORDER BY {file}.object_pk DESC"
-            return f"coalesce(({newest} OFFSET {_SAMPLE - 1} LIMIT 1), 0)"
-        assert isinstance(condition, HasPair)  # noqa: S101 -- _distance sends nothing else here
-        pair = self.alias()
-        begin = f"FROM object_pairs {pair} WHERE {pair}.tenant_id = {self.tenant}"
-        hundredth = f"ORDER BY {pair}.object_pk DESC OFFSET {_SAMPLE - 1} LIMIT 1"
-        if isinstance(condition.test, OneOf):
-            one = self.pair(HasPair(condition.key, Equals("")), pair, value="w.value")
-            reach = f"max((SELECT {pair}.object_pk {begin}{one} {hundredth}))"
-            return f"(SELECT coalesce({reach}, 0) FROM {self._unnested(condition.test)})"
-        found = begin + self.pair(condition, pair)
-        if condition.test is None or isinstance(condition.test, Equals):
-            return f"coalesce((SELECT {pair}.object_pk {found} {hundredth}), 0)"
-        some = f"SELECT count(*) FROM (SELECT {found} LIMIT {_RARE}) AS s"
-        return f"CASE WHEN ({some}) < {_RARE} THEN 0 ELSE {_NEVER} END"
 
     def alias(self) -> str:
         """Raises BadInput where alternatives, each tested for all the rest, would make a plan of gigabytes."""

@@ -112,6 +112,9 @@ PAIRS_INDEXES = {
     "object_pairs_key_number": (
         "object_pairs USING btree (tenant_id, key, number, object_pk) WHERE (number IS NOT NULL)"
     ),
+    "object_pairs_key_zone": (
+        "object_pairs USING btree (tenant_id, key, ((object_pk >> 29)), number, object_pk) WHERE (number IS NOT NULL)"
+    ),
     "object_pairs_number": "object_pairs USING btree (tenant_id, number, object_pk) WHERE (number IS NOT NULL)",
 }
 OTHER_COLUMNS = {

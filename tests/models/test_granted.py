@@ -9,7 +9,7 @@ from unittest.mock import patch
 import orjson
 import pytest
 
-from models import AccessLevel, Role, Tenant, User, database, facets, granted, grants, reads, sql, writes
+from models import AccessLevel, Role, Tenant, User, database, depths, facets, granted, grants, reads, writes
 from models.filters import (
     All,
     AnyOf,
@@ -118,7 +118,7 @@ async def world(own_url: str) -> World:
 @pytest.fixture(params=["grants lead", "objects lead"])
 async def connected_either_way(own_url: str, request: pytest.FixtureRequest) -> AsyncIterator[None]:
     few = 20 if request.param == "grants lead" else 0
-    with patch.object(granted, "_FEW", few), patch.object(granted, "_ENOUGH", 5), patch.object(sql, "_SAMPLE", 5):
+    with patch.object(granted, "_FEW", few), patch.object(granted, "_ENOUGH", 5), patch.object(depths, "_SAMPLE", 5):
         async with database.connected(database.config(own_url)):
             yield
 

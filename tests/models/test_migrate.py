@@ -30,6 +30,7 @@ ALL = [
     "0012_jobs",
     "0013_syncs",
     "0014_drift",
+    "0016_zones",
 ]
 NOTES = {"tortoise_migrations", "tortoise_migrations_id_seq", "tortoise_migrations_pkey", "uid_tortoise_mi_app_3803a5"}
 

@@ -1,0 +1,97 @@
+"""How far back the newest hundred entries of lists reach, by which one is chosen that leads to a page: ``driving.py``.
+
+Asked before the page is, and remembered by this process for a while, for it only decides how quickly the page is found:
+what is on it the database says each time.
+"""
+
+import time
+from typing import NamedTuple
+
+from models import database, granted
+from models.driving import NEVER, RARE, SELDOM, all_rivals, driver, is_range
+from models.filters import AnyOf, Condition, Equals, Everything, Granted, HasFile, HasPair, OneOf
+from models.pages import Scope, digest
+from models.sql import Sql
+
+SECONDS = 10.0
+MOST = 10_000
+_SAMPLE = 100
+_FEW = 2_000  # of a list that is in no order
+_SOME = 10_000
+_NEVER = (1 << 63) - 1
+
+
+class Depth(NamedTuple):
+    """In keys; ``at`` is when it was asked."""
+
+    value: float
+    at: float
+
+
+async def sql(scope: Scope, condition: Condition) -> Sql:
+    """A statement to be made that knows about the lists in the condition."""
+    rivals = list(dict.fromkeys(all_rivals(condition)))
+    if not rivals:
+        return Sql(scope.tenant_id)
+    known, now = database.depths(), time.monotonic()
+    given = next((rival for rival in rivals if isinstance(rival, Granted)), None)
+    keys = [digest(scope.tenant_id, rival, given) for rival in rivals]
+    if any(key not in known or now - known[key].at >= SECONDS for key in keys):
+        found = await _ask(scope.tenant_id, rivals)
+        if len(known) + len(found) > MOST:
+            known.clear()
+        known.update({key: Depth(found[rival], now) for key, rival in zip(keys, rivals, strict=True)})
+        return Sql(scope.tenant_id, found)
+    return Sql(scope.tenant_id, {rival: known[key].value for key, rival in zip(keys, rivals, strict=True)})
+
+
+async def _ask(tenant_id: int, rivals: list[Condition]) -> dict[Condition, float]:
+    question = Sql(tenant_id)
+    reaches: dict[Condition, str] = {}
+    for rival in rivals:
+        if isinstance(rival, Granted):
+            of_objects, of_grants = granted.reaches(question, rival, sample=_SAMPLE, never=_NEVER)
+            reaches |= {Everything(): of_objects, rival: of_grants}
+        elif rival != Everything():
+            reaches[rival] = _reach(question, rival)
+    newest = f"SELECT id FROM objects WHERE tenant_id = {question.tenant} ORDER BY id DESC LIMIT 1"
+    asked = question.statement(
+        f"SELECT ({newest}) AS newest, ARRAY[{', '.join(reaches.values())}]::bigint[] AS reaches"
+    )
+    [row] = await database.fetch(asked, *question.arguments)
+    return {rival: _depth(row["newest"], reach) for rival, reach in zip(reaches, row["reaches"], strict=True)}
+
+
+def _depth(newest: int | None, reach: int) -> float:
+    if reach == 0 or newest is None:
+        return RARE
+    return {_NEVER: NEVER, _NEVER - 1: SELDOM}.get(reach, float(max(newest - reach, 0)))
+
+
+def _reach(sql: Sql, condition: Condition) -> str:
+    """The key of the hundredth newest: 0 where there are fewer.
+
+    Lists that are not in key order are either rare, and then 0, or drive only when nothing else can.
+    """
+    if isinstance(condition, AnyOf):
+        return f"greatest({', '.join(_reach(sql, driver(part)[0]) for part in condition.of)})"
+    if isinstance(condition, HasFile):
+        file = sql.alias()
+        where = f"{file}.tenant_id = {sql.tenant}{sql.file(condition, file)}"
+        newest = f"SELECT {file}.object_pk FROM uploads {file} WHERE {where} ORDER BY {file}.object_pk DESC"
+        return f"coalesce(({newest} OFFSET {_SAMPLE - 1} LIMIT 1), 0)"
+    assert isinstance(condition, HasPair)  # noqa: S101 -- driving.rivals sends nothing else here
+    pair = sql.alias()
+    begin = f"FROM object_pairs {pair} WHERE {pair}.tenant_id = {sql.tenant}"
+    hundredth = f"ORDER BY {pair}.object_pk DESC OFFSET {_SAMPLE - 1} LIMIT 1"
+    if isinstance(condition.test, OneOf):
+        one = sql.pair(HasPair(condition.key, Equals("")), pair, value="w.value")
+        reach = f"max((SELECT {pair}.object_pk {begin}{one} {hundredth}))"
+        return f"(SELECT coalesce({reach}, 0) FROM {sql.unnested(condition.test)})"
+    found = begin + sql.pair(condition, pair)
+    if condition.test is None or isinstance(condition.test, Equals):
+        return f"coalesce((SELECT {pair}.object_pk {found} {hundredth}), 0)"
+    most = _SOME if is_range(condition) else _FEW
+    counted = f"SELECT count(*) AS n FROM (SELECT {found} LIMIT {most}) AS s"
+    reach = f"CASE WHEN n < {_FEW} THEN 0 WHEN n < {most} THEN {_NEVER - 1} ELSE {_NEVER} END"
+    return f"(SELECT {reach} FROM ({counted}) AS c)"
