@@ -27,8 +27,9 @@ from graph.context import Context
 from graph.literals import has_variable
 from graph.scalars import format_datetime
 from graph.selection import NotPlain, Selected, select
-from graph.types.files import reading
+from graph.types.files import Reading, reading
 from models import ids, pages
+from models.errors import BadInput
 from models.pages import Page, Row
 from models.reads import Parts
 
@@ -107,8 +108,8 @@ def _pairs_as_kept(row: Row) -> str:
 
 
 _ACCESS: dict[str, Callable[[str, datetime], str]] = {
-    "url": lambda url, _: _text(url),
-    "expiresAt": lambda _, until: f'"{format_datetime(until)}"',
+    "url": lambda url, _: f'"{url}"',  # in which nothing has to be escaped
+    "expiresAt": lambda _, until: f'"{_moment(until)}"',
 }
 _AS_KEPT = [("key", "key"), ("value", "value")]
 
@@ -214,11 +215,14 @@ class Writer:
         if any(has_variable(argument.value) for argument in one.node.arguments or ()):
             raise NotPlain
         given = get_argument_values(definition, one.node)
-        arguments = given.get("expiresIn"), given.get("disposition")
+        try:
+            asked = Reading.of(given.get("expiresIn"), given.get("disposition"))
+        except BadInput:
+            raise NotPlain from None
         write = self._compiled("url, until", self._leaves_of("Access", _ACCESS, one.below, "url, until"))
 
         def access(row: Row, context: Context) -> str:
-            return write(*reading(context, row, *arguments))
+            return write(*reading(context, row, asked))
 
         return f"{{{self._named_as(access)}(row, context)}}"
 

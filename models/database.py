@@ -151,6 +151,11 @@ class _Whole(NamedTuple):
 _whole: ContextVar[_Whole | None] = ContextVar("one_transaction", default=None)
 
 
+def may_be_undone() -> bool:
+    """Whether what was written just now may still be, with a transaction around it."""
+    return _whole.get() is not None or isinstance(_client(), TransactionalDBClient)
+
+
 def turns(tenant_id: int) -> Turns:
     """What a request of the tenant has to wait for before it gets a connection."""
     return cast("Client", _client()).tenants.turns(tenant_id)
