@@ -255,7 +255,7 @@ class Context:
         self.signed[action, upload_pk, until, parts] = Noted(entry)
 
     def sign_reading(self, given: Given, row: Row) -> str:
-        """The same of a URL to read the file of a row, which its caller is given again for as long as it is the same."""
+        """The same of a URL to read the file of a row, which its caller is given again as long as it is the same."""
         url = given.sign(Readable(row["file_bucket"], row["file_key"], row["file_name"], row["file_type"]))
         key = row["file_pk"]
         entry = Entry(Action.READ_URL, row["batch_id"], row["object_id"], key, given.until)

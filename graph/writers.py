@@ -95,6 +95,15 @@ _FILE: dict[str, _OfRow] = {
     "sha256": lambda row: "null" if row["file_sha256"] is None else f'"{row["file_sha256"].hex()}"',
     "completedAt": lambda row: "null" if (at := row["file_completed_at"]) is None else f'"{format_datetime(at)}"',
 }
+_COLUMNS = {
+    "state": ["file_state"],
+    "name": ["file_name"],
+    "contentType": ["file_type"],
+    "size": ["file_size"],
+    "sha256": ["file_sha256"],
+    "completedAt": ["file_completed_at"],
+    "access": ["file_state", "file_bucket", "file_key", "file_name", "file_type"],
+}
 
 
 def _pairs_as_kept(row: Row) -> str:
@@ -138,11 +147,12 @@ class Writer:
         self._fragments = fragments
         self._named: dict[str, Any] = {}
         self._leaves = 0
-        self.data = self.file = self.batch = False  # whether they are read
+        self.data = self.batch = False  # whether they are read
+        self._columns: set[str] = set()  # of a file
 
     @property
     def parts(self) -> Parts:
-        return Parts(data=self.data, file=self.file, batch=self.batch)
+        return Parts(self.data, bool(self._columns), self.batch, frozenset(self._columns))
 
     def of_page(self, below: Sequence[SelectionSetNode]) -> PageWriter:
         """Of a connection, whose cursors are of the list with the digest."""
@@ -198,7 +208,7 @@ class Writer:
                 self.batch = True
                 return self._leaves_of("Batch", _BATCH, one.below)
             case "file":
-                self.file = True
+                self._columns.add("file_pk")
                 write = self._compiled("row, context", self._object("File", one.below, self._in_file))
 
                 def file(row: Row, context: Context) -> str:
@@ -208,6 +218,7 @@ class Writer:
         return self._leaf(_OBJECT, one, "row")
 
     def _in_file(self, one: Selected) -> str:
+        self._columns.update(_COLUMNS.get(one.name, ()))
         if one.name != "access":
             return self._leaf(_FILE, one, "row")
         self.batch = True  # which the audit log names
