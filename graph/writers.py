@@ -8,7 +8,6 @@ graphql-core.
 
 from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import lru_cache
 from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
@@ -76,9 +75,10 @@ def _string(column: str) -> _OfRow:
 
 
 _moment = lru_cache(4096)(format_datetime)
+_again = lru_cache(4096)(_text)  # pages have few batches
 _BATCH: dict[str, _OfRow] = {
     "id": _global_id("Batch", "batch_pk"),
-    "batchId": _string("batch_id"),
+    "batchId": lambda row: _again(row["batch_id"]),
     "createdAt": _made_at("batch_pk"),
 }
 _OBJECT: dict[str, _OfRow] = {
@@ -113,13 +113,11 @@ def _pairs_as_kept(row: Row) -> str:
     looked for is found between texts only.
     """
     data: str = row["data"]
-    return data.replace('{"key": ', '{"key":').replace(', "value": ', ',"value":').replace('}, {"key":', '},{"key":')
+    data = data.replace('}, {"key": ', '},{"key":').replace(', "value": ', ',"value":')
+    return data.replace('[{"key": ', '[{"key":', 1)
 
 
-_ACCESS: dict[str, Callable[[str, datetime], str]] = {
-    "url": lambda url, _: f'"{url}"',  # in which nothing has to be escaped
-    "expiresAt": lambda _, until: f'"{_moment(until)}"',
-}
+_ACCESS = {"url": '"{url}"', "expiresAt": '"{moment(until)}"'}  # in URLs nothing has to be escaped
 _AS_KEPT = [("key", "key"), ("value", "value")]
 
 
@@ -145,7 +143,7 @@ class Writer:
     def __init__(self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
         self._schema = schema
         self._fragments = fragments
-        self._named: dict[str, Any] = {}
+        self._named: dict[str, Any] = {"moment": _moment}
         self._leaves = 0
         self.data = self.batch = False  # whether they are read
         self._columns: set[str] = set()  # of a file
@@ -230,12 +228,18 @@ class Writer:
             asked = Reading.of(given.get("expiresIn"), given.get("disposition"))
         except BadInput:
             raise NotPlain from None
-        write = self._compiled("url, until", self._leaves_of("Access", _ACCESS, one.below, "url, until"))
+        write = self._compiled("url, until", self._object("Access", one.below, self._in_access))
 
         def access(row: Row, context: Context) -> str:
             return write(*reading(context, row, asked))
 
         return f"{{{self._named_as(access)}(row, context)}}"
+
+    def _in_access(self, one: Selected) -> str:
+        if one.name not in _ACCESS:
+            raise NotPlain
+        self._leaves += 1
+        return _ACCESS[one.name]
 
     def _leaves_of(
         self,
@@ -288,7 +292,7 @@ class Writer:
 
 
 _CURSOR = Struct(">Bq")
-_URL_SAFE = str.maketrans("+/", "-_")
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def cursors(digest: bytes) -> _OfRow:
@@ -297,7 +301,7 @@ def cursors(digest: bytes) -> _OfRow:
     pack = _CURSOR.pack
 
     def cursor(row: Row) -> str:
-        return b2a_base64(pack(1, row["id"]), newline=False).decode().translate(_URL_SAFE) + same
+        return b2a_base64(pack(1, row["id"]), newline=False).translate(_URL_SAFE).decode() + same
 
     return cursor
 

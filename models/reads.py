@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from models import database, files, granted
@@ -39,14 +40,20 @@ class Parts(NamedTuple):
 
     def of(self, objects: str, data: str = "o.data") -> str:
         """A SELECT and FROM clause: of the objects ``o`` of a FROM clause."""
-        columns = (
-            "o.id, o.object_id, o.updated_at, o.batch_pk",
-            "b.*" if self.batch else "",
-            f"{data if self.data else _NO_DATA} AS data",
-            "u.*" if self.file else files.NO_COLUMNS if self.batch else "",
-        )
-        file = _FILE.format(files.some_columns(self.columns)) if self.file else ""
-        return f"SELECT {', '.join(filter(None, columns))} FROM {objects}{_BATCH if self.batch else ''}{file}"
+        columns, joined = _columns(self, data)
+        return f"SELECT {columns} FROM {objects}{joined}"
+
+
+@lru_cache(256)
+def _columns(parts: Parts, data: str) -> tuple[str, str]:
+    columns = (
+        "o.id, o.object_id, o.updated_at, o.batch_pk",
+        "b.*" if parts.batch else "",
+        f"{data if parts.data else _NO_DATA} AS data",
+        "u.*" if parts.file else files.NO_COLUMNS if parts.batch else "",
+    )
+    file = _FILE.format(files.some_columns(parts.columns)) if parts.file else ""
+    return ", ".join(filter(None, columns)), (_BATCH if parts.batch else "") + file
 
 
 _NO_DATA = "'[]'::jsonb"
