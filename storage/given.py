@@ -14,7 +14,7 @@ from storage.client import Storage
 from storage.disposition import Disposition, content_disposition
 from storage.signing import Credentials, Reading
 
-_MOST = 20_000  # URLs of some 700 bytes
+MOST = 20_000  # URLs of some 700 bytes
 _LONGEST_SECONDS = 60
 _A_LIFETIME = 10  # windows, so that nine tenths of it are left at least
 
@@ -97,7 +97,7 @@ class Memory:
 
     def keep(self, given: Given, urls: Mapping[int, str]) -> None:
         """Once it can no longer be undone that they were written down."""
-        if self._count + len(urls) > _MOST and not self._made_room(len(urls)):
+        if self._count + len(urls) > MOST and not self._made_room(len(urls)):
             return
         known = self.find(given)
         if known is given and (former := self._given.get(given.whose)) is not given:
@@ -116,4 +116,4 @@ class Memory:
             del self._given[given.whose]
             self._count -= len(given.urls)
         self._full_until = min((one.end for one in self._given.values()), default=0.0)
-        return self._count + more <= _MOST
+        return self._count + more <= MOST

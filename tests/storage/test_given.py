@@ -77,7 +77,7 @@ async def test_urls_of_former_credentials_are_not_given_again(monkeypatch: pytes
 
 async def test_so_many_urls_are_remembered_and_those_that_are_over_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = NOW.timestamp()
-    monkeypatch.setattr(module, "_MOST", 100)
+    monkeypatch.setattr(module, "MOST", 100)
     monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: clock))
     memory = Memory()
 
