@@ -3,6 +3,9 @@
     make bench
 
 One process each, one PostgreSQL, the load from wrk; the peers take turns within each round. Medians of all rounds.
+
+The same page is asked for again and again, so that its URLs are those that were given before; "cold" is Waybill that
+remembers none of them, so that each is signed, and written down in the audit log, each time.
 """
 
 import argparse
@@ -76,6 +79,7 @@ class Peer(NamedTuple):
     queries: dict[str, str]  # none: what is asked for is named
     headers: dict[str, str]
     variables: dict[str, object]
+    cases: tuple[str, ...] = ("page", "batch", "one")
 
     def request(self, port: int, case: Case) -> Request:
         url = f"http://127.0.0.1:{port}{self.path}"
@@ -103,6 +107,7 @@ def peers(url: str, key: str, tenant_id: int) -> list[Peer]:
     headers = {"Authorization": f"Bearer {key}"}
     return [
         Peer("waybill", waybill, root, own, "/graphql", WAYBILL, headers, {}),
+        Peer("cold", [python, "-m", "bench.peers.forgetful"], root, own, "/graphql", WAYBILL, headers, {}, ("batch",)),
         Peer("limit", limit, root, database, "/graphql", {}, {}, {}),
         Peer("postgraphile", node, _NODE, database, "/graphql", POSTGRAPHILE, {}, {"t": str(tenant_id)}),
         Peer("stock", stock, root, database, "/graphql/", STOCK, {}, {}),
@@ -150,15 +155,15 @@ def rounds(found: list[Peer], cases: list[Case], count: int, seconds: int) -> Re
     with contextlib.ExitStack() as stack:
         ports = {peer.name: stack.enter_context(running(peer)) for peer in found}
         for peer in found:
-            for case in cases:
+            for case in [case for case in cases if case.what in peer.cases]:
                 measure(peer.request(ports[peer.name], case), case.connections, 1)  # warms up
         for number in range(count):
             for case in cases:
                 turn = number % len(found)
-                for peer in found[turn:] + found[:turn]:
+                for peer in [one for one in found[turn:] + found[:turn] if case.what in one.cases]:
                     load = measure(peer.request(ports[peer.name], case), case.connections, seconds)
                     results[case][peer.name].append(load)
-                shown = {name: round(loads[-1].per_second) for name, loads in results[case].items()}
+                shown = {name: round(loads[-1].per_second) for name, loads in results[case].items() if loads}
                 print(f"round {number + 1}: {case}: {shown}", flush=True)
     return results
 

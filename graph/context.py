@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -41,6 +41,7 @@ from models.reads import Parts
 from models.trace import current
 from storage import multipart
 from storage.client import Storage, Stored, refusing
+from storage.given import Given, Readable
 from storage.multipart import Cut, cut_of
 from storage.proof import Finding, claim_of, examine
 from storage.urls import Urls
@@ -121,6 +122,14 @@ class NestedGrants:
     bounds: Bounds
 
 
+class Noted(NamedTuple):
+    """What is to be written down, and of a URL to read what may be given again once it is."""
+
+    entry: Entry
+    given: Given | None = None
+    url: str = ""
+
+
 def _let_in() -> float:
     """When the request's caller was, or a little before."""
     trace = current.get()
@@ -137,7 +146,8 @@ class Context:
     rows: int = 0
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
     selected: dict[tuple[int, str], bool] = field(default_factory=dict)
-    signed: dict[tuple[Action, int, datetime, str], Entry] = field(default_factory=dict)
+    given: dict[object, Given] = field(default_factory=dict)  # by what is asked for, ``graph.types.files.Reading``
+    signed: dict[Hashable, Noted] = field(default_factory=dict)
     _sees_people: bool | None = None
     _confirmed: float = field(default_factory=_let_in)
 
@@ -242,17 +252,34 @@ class Context:
         """
         details = {"parts": parts} if parts else None
         entry = Entry(action, row["batch_id"], row["object_id"], upload_pk, until, details)
-        self.signed[action, upload_pk, until, parts] = entry
+        self.signed[action, upload_pk, until, parts] = Noted(entry)
+
+    def sign_reading(self, given: Given, row: Row) -> str:
+        """The same of a URL to read the file of a row, which its caller is given again as long as it is the same."""
+        url = given.sign(Readable(row["file_bucket"], row["file_key"], row["file_name"], row["file_type"]))
+        key = row["file_pk"]
+        entry = Entry(Action.READ_URL, row["batch_id"], row["object_id"], key, given.until)
+        self.signed[given, key] = Noted(entry, given, url)
+        return url
 
     def sign_copy(self, row: Row, until: datetime, width: int | None) -> None:
         """The same for a local copy or a thumbnail of it; ``row`` is ``models.copies.read``'s."""
-        self.signed[Action.READ_URL, row["id"], until, f"copy {width}"] = copies.read(row, until, width)
+        self.signed[Action.READ_URL, row["id"], until, f"copy {width}"] = Noted(copies.read(row, until, width))
 
     async def record(self) -> None:
         """What was noted, before anybody sees the URLs: raises where it cannot be written."""
-        if self.signed:
-            entries, self.signed = self.signed, {}
-            await audit.record(self.viewer.actor, *entries.values())
+        if not self.signed:
+            return
+        noted, self.signed = self.signed.values(), {}
+        await audit.record(self.viewer.actor, *[one.entry for one in noted])
+        if database.may_be_undone():
+            return
+        fresh: dict[Given, dict[int, str]] = defaultdict(dict)
+        for entry, given, url in noted:
+            if given is not None and entry.upload_pk is not None:
+                fresh[given][entry.upload_pk] = url
+        for given, urls in fresh.items():
+            self.urls.keep(given, urls)
 
     # Pages and counts are not kept: an operation's next mutation may change them.
 

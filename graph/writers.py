@@ -8,7 +8,6 @@ graphql-core.
 
 from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import lru_cache
 from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
@@ -27,8 +26,9 @@ from graph.context import Context
 from graph.literals import has_variable
 from graph.scalars import format_datetime
 from graph.selection import NotPlain, Selected, fragments_of, select
-from graph.types.files import reading
+from graph.types.files import Reading, reading
 from models import ids, pages
+from models.errors import BadInput
 from models.pages import Page, Row
 from models.reads import Parts
 
@@ -75,9 +75,10 @@ def _string(column: str) -> _OfRow:
 
 
 _moment = lru_cache(4096)(format_datetime)
+_again = lru_cache(4096)(_text)  # pages have few batches
 _BATCH: dict[str, _OfRow] = {
     "id": _global_id("Batch", "batch_pk"),
-    "batchId": _string("batch_id"),
+    "batchId": lambda row: _again(row["batch_id"]),
     "createdAt": _made_at("batch_pk"),
 }
 _OBJECT: dict[str, _OfRow] = {
@@ -94,6 +95,15 @@ _FILE: dict[str, _OfRow] = {
     "sha256": lambda row: "null" if row["file_sha256"] is None else f'"{row["file_sha256"].hex()}"',
     "completedAt": lambda row: "null" if (at := row["file_completed_at"]) is None else f'"{format_datetime(at)}"',
 }
+_COLUMNS = {
+    "state": ["file_state"],
+    "name": ["file_name"],
+    "contentType": ["file_type"],
+    "size": ["file_size"],
+    "sha256": ["file_sha256"],
+    "completedAt": ["file_completed_at"],
+    "access": ["file_state", "file_bucket", "file_key", "file_name", "file_type"],
+}
 
 
 def _pairs_as_kept(row: Row) -> str:
@@ -103,13 +113,11 @@ def _pairs_as_kept(row: Row) -> str:
     looked for is found between texts only.
     """
     data: str = row["data"]
-    return data.replace('{"key": ', '{"key":').replace(', "value": ', ',"value":').replace('}, {"key":', '},{"key":')
+    data = data.replace('}, {"key": ', '},{"key":').replace(', "value": ', ',"value":')
+    return data.replace('[{"key": ', '[{"key":', 1)
 
 
-_ACCESS: dict[str, Callable[[str, datetime], str]] = {
-    "url": lambda url, _: _text(url),
-    "expiresAt": lambda _, until: f'"{format_datetime(until)}"',
-}
+_ACCESS = {"url": '"{url}"', "expiresAt": '"{moment(until)}"'}  # in URLs nothing has to be escaped
 _AS_KEPT = [("key", "key"), ("value", "value")]
 
 
@@ -131,13 +139,14 @@ class Writer:
     def __init__(self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
         self._schema = schema
         self._fragments = fragments
-        self._named: dict[str, Any] = {}
+        self._named: dict[str, Any] = {"moment": _moment}
         self._leaves = 0
-        self.data = self.file = self.batch = False  # whether they are read
+        self.data = self.batch = False  # whether they are read
+        self._columns: set[str] = set()  # of a file
 
     @property
     def parts(self) -> Parts:
-        return Parts(data=self.data, file=self.file, batch=self.batch)
+        return Parts(self.data, bool(self._columns), self.batch, frozenset(self._columns))
 
     def of_page(self, below: Sequence[SelectionSetNode]) -> PageWriter:
         """Of a connection, whose cursors are of the list with the digest."""
@@ -193,7 +202,7 @@ class Writer:
                 self.batch = True
                 return self._leaves_of("Batch", _BATCH, one.below)
             case "file":
-                self.file = True
+                self._columns.add("file_pk")
                 write = self._compiled("row, context", self._object("File", one.below, self._in_file))
 
                 def file(row: Row, context: Context) -> str:
@@ -203,6 +212,7 @@ class Writer:
         return self._leaf(_OBJECT, one, "row")
 
     def _in_file(self, one: Selected) -> str:
+        self._columns.update(_COLUMNS.get(one.name, ()))
         if one.name != "access":
             return self._leaf(_FILE, one, "row")
         self.batch = True  # which the audit log names
@@ -210,13 +220,22 @@ class Writer:
         if any(has_variable(argument.value) for argument in one.node.arguments or ()):
             raise NotPlain
         given = get_argument_values(definition, one.node)
-        arguments = given.get("expiresIn"), given.get("disposition")
-        write = self._compiled("url, until", self._leaves_of("Access", _ACCESS, one.below, "url, until"))
+        try:
+            asked = Reading.of(given.get("expiresIn"), given.get("disposition"))
+        except BadInput:
+            raise NotPlain from None
+        write = self._compiled("url, until", self._object("Access", one.below, self._in_access))
 
         def access(row: Row, context: Context) -> str:
-            return write(*reading(context, row, *arguments))
+            return write(*reading(context, row, asked))
 
         return f"{{{self._named_as(access)}(row, context)}}"
+
+    def _in_access(self, one: Selected) -> str:
+        if one.name not in _ACCESS:
+            raise NotPlain
+        self._leaves += 1
+        return _ACCESS[one.name]
 
     def _leaves_of(
         self,

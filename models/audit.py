@@ -112,22 +112,29 @@ def about_key(action: Action, key: Row, user_name: str, **more: str) -> Entry:
 
 
 # As ids.py makes keys, but the numbers below the time are counted here: entries are made in every kind of transaction.
+# The time is computed once, in a query of its own.
 _KEY = (
-    f"((extract(epoch FROM date_trunc('milliseconds', now()) - '{ids.EPOCH.isoformat()}'::timestamptz) * 1000)::bigint"
-    f" << {ids.TIME_SHIFT}) | (nextval('audit_entries') & {(1 << ids.TIME_SHIFT) - 1})"
+    f"(SELECT (extract(epoch FROM date_trunc('milliseconds', now()) - '{ids.EPOCH.isoformat()}'::timestamptz) * 1000)"
+    f"::bigint << {ids.TIME_SHIFT}) | (nextval('audit_entries') & {(1 << ids.TIME_SHIFT) - 1})"
 )
 _RECORD = (
-    "INSERT INTO audit_log (id, at, tenant_id, user_id, operator_id, key_id, action, batch_id, object_id, upload_pk,"
-    f" until_at, details) SELECT {_KEY}, date_trunc('milliseconds', now()), $1, $2, $3, $4, e.*"
-    " FROM unnest($5::text[], $6::text[], $7::text[], $8::bigint[], $9::timestamptz[], $10::jsonb[]) AS e"
+    "INSERT INTO audit_log (id, at, tenant_id, user_id, operator_id, key_id, action, until_at, details, batch_id,"
+    f" object_id, upload_pk) SELECT {_KEY}, date_trunc('milliseconds', now()), $1, $2, $3, $4, {{}}"
+)
+_RECORD_ALIKE = _RECORD.format("$5, $6, $7, e.* FROM unnest($8::text[], $9::text[], $10::bigint[]) AS e")
+_RECORD_EACH = _RECORD.format(
+    "e.* FROM unnest($5::text[], $6::timestamptz[], $7::jsonb[], $8::text[], $9::text[], $10::bigint[]) AS e"
 )
 
 
 async def record(actor: Actor, *entries: Entry) -> None:
     """All in one statement, in the current transaction if there is one."""
     actions, batches, objects, uploads, untils, details = zip(*entries, strict=True)
+    if not any(details) and len(set(actions)) == len(set(untils)) == 1:  # as URLs of one page are
+        await database.execute(_RECORD_ALIKE, *actor, actions[0], untils[0], None, batches, objects, uploads)
+        return
     texts = [None if one is None else orjson.dumps(one).decode() for one in details]
-    await database.execute(_RECORD, *actor, actions, batches, objects, uploads, untils, texts)
+    await database.execute(_RECORD_EACH, *actor, actions, untils, texts, batches, objects, uploads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,11 @@ def depths() -> "dict[bytes, Depth]":
     return cast("Client | TransactionClient", client()).depths
 
 
+def may_be_undone() -> bool:
+    """Whether what was written just now may still be, with a transaction around it."""
+    return _whole.get() is not None or isinstance(client(), TransactionalDBClient)
+
+
 def client() -> BaseDBAsyncClient:
     """The current transaction's, if there is one."""
     return get_connection(CONNECTION)

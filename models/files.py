@@ -36,7 +36,14 @@ _NAMES = {
     "file_multipart_id": "multipart_id",
     "file_part_bytes": "part_bytes",
 }
-COLUMNS = ", ".join(f"u.{column} AS {name}" for name, column in _NAMES.items())
+
+
+def some_columns(names: Set[str]) -> str:
+    """Of an upload ``u``: all of them where none are named."""
+    return ", ".join(f"u.{column} AS {name}" for name, column in _NAMES.items() if name in names or not names)
+
+
+COLUMNS = some_columns(frozenset())
 NO_COLUMNS = ", ".join(f"NULL AS {name}" for name in _NAMES)
 NO_FILE = dict.fromkeys(_NAMES)
 

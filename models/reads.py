@@ -5,6 +5,7 @@ Before it another may ask which of several lists lead to the answer, see ``depth
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from models import database, depths, files, granted
@@ -16,8 +17,12 @@ from models.sql import Narrow, Sql
 MOST_CHARACTERS = 64_000_000  # of data in one answer of the database
 _MANY = 500  # objects; no list should have so many in one page, but whoever asks by their keys may
 
-_BATCH = "JOIN batches b ON b.id = o.batch_pk"
-_FILE = "LEFT JOIN uploads u ON u.object_pk = o.id AND u.is_current"
+_OBJECTS = "AS s JOIN objects o ON o.id = s.object_pk"  # of a source
+# Looked up for each object (OFFSET 0 sees to it): there is no other way that planning could find.
+_BATCH = (
+    " JOIN LATERAL (SELECT b.batch_id, b.created_by_id FROM batches b WHERE b.id = o.batch_pk OFFSET 0) AS b ON true"
+)
+_FILE = " LEFT JOIN LATERAL (SELECT {} FROM uploads u WHERE u.object_pk = o.id AND u.is_current OFFSET 0) AS u ON true"
 # A hundred pages of a hundred objects of a megabyte: what goes beyond is null, and refused if it is asked for.
 _SOME_DATA = (
     f"CASE WHEN sum(length(o.data::text)) OVER (ORDER BY o.id DESC ROWS UNBOUNDED PRECEDING) <= {MOST_CHARACTERS}"
@@ -28,33 +33,30 @@ _SOME_DATA = (
 class Parts(NamedTuple):
     """What is read of each object beside itself; ``data`` is an empty list and ``file_...`` null otherwise.
 
-    Without ``batch`` nothing of it is there but its key.
+    Without ``batch`` nothing of it is there but its key. Of a file only ``columns`` are there, where some are named.
     """
 
     data: bool = True
     file: bool = True
     batch: bool = True
+    columns: frozenset[str] = frozenset()
 
-    def of(self, source: str, data: str = "o.data") -> str:
-        """A SELECT and FROM clause: the objects whose keys ``source`` lists."""
-        return f"{self._columns(data)} FROM {source} JOIN objects o ON o.id = s.object_pk{self._joined}"
+    def of(self, objects: str, data: str = "o.data") -> str:
+        """A SELECT and FROM clause: of the objects ``o`` of a FROM clause."""
+        columns, joined = _columns(self, data)
+        return f"SELECT {columns} FROM {objects}{joined}"
 
-    def of_all(self) -> str:
-        """The same of all objects ``o``, to go on with WHERE."""
-        return f"{self._columns('o.data')} FROM objects o{self._joined}"
 
-    @property
-    def _joined(self) -> str:
-        return (f" {_BATCH}" if self.batch else "") + (f" {_FILE}" if self.file else "")
-
-    def _columns(self, data: str) -> str:
-        columns = (
-            "o.id, o.object_id, o.updated_at, o.batch_pk",
-            "b.batch_id, b.created_by_id" if self.batch else "",
-            f"{data if self.data else _NO_DATA} AS data",
-            files.COLUMNS if self.file else files.NO_COLUMNS if self.batch else "",
-        )
-        return f"SELECT {', '.join(filter(None, columns))}"
+@lru_cache(256)
+def _columns(parts: Parts, data: str) -> tuple[str, str]:
+    columns = (
+        "o.id, o.object_id, o.updated_at, o.batch_pk",
+        "b.*" if parts.batch else "",
+        f"{data if parts.data else _NO_DATA} AS data",
+        "u.*" if parts.file else files.NO_COLUMNS if parts.batch else "",
+    )
+    file = _FILE.format(files.some_columns(parts.columns)) if parts.file else ""
+    return ", ".join(filter(None, columns)), (_BATCH if parts.batch else "") + file
 
 
 _NO_DATA = "'[]'::jsonb"
@@ -65,11 +67,14 @@ async def objects(scope: Scope, where: Condition, bounds: Bounds, parts: Parts =
     """One page of objects, newest first; of very many, ``data`` is null beyond MOST_CHARACTERS of all of it."""
     condition = All((scope.within, where))
     sql = await depths.sql(scope, condition)
-    if not (flat(condition) or parts.batch or parts.file):  # there is but one way to them
-        newest = f"o.tenant_id = {sql.tenant} AND {bounds.narrow(sql)('o.id')} {bounds.order('o.id')}"
-        return bounds.page(await _fetch(sql, f"{parts.of_all()} WHERE {newest}"))
-    source = sql.source(condition, bounds.narrow(sql), bounds.order("object_pk"))
-    select = parts.of(f"({source}) AS s", data=_SOME_DATA if bounds.limit > _MANY else "o.data")
+    if flat(condition):
+        source = f"({sql.source(condition, bounds.narrow(sql), bounds.order('object_pk'))}) {_OBJECTS}"
+    else:  # there is but one way to them
+        newest = f"objects o WHERE o.tenant_id = {sql.tenant} AND {bounds.narrow(sql)('o.id')} {bounds.order('o.id')}"
+        if not (parts.batch or parts.file):
+            return bounds.page(await _fetch(sql, parts.of(newest)))
+        source = f"(SELECT o.* FROM {newest}) AS o"
+    select = parts.of(source, data=_SOME_DATA if bounds.limit > _MANY else "o.data")
     return bounds.page(await _fetch(sql, f"{select} ORDER BY o.id {bounds.direction}"))
 
 
@@ -78,7 +83,7 @@ async def object_with_id(scope: Scope, object_id: str, parts: Parts = _ALL) -> R
     sql = Sql(scope.tenant_id)
     wanted = f"o.tenant_id = {sql.tenant} AND o.object_id = {sql.bind(object_id, 'text')}"
     seen = sql.test(scope.within, "o.id", "o.batch_pk")
-    rows = await _fetch(sql, f"{parts.of_all()} WHERE {wanted} AND {seen}")
+    rows = await _fetch(sql, f"{parts.of('objects o')} WHERE {wanted} AND {seen}")
     return rows[0] if rows else None
 
 
@@ -87,7 +92,7 @@ async def objects_with_ids(scope: Scope, object_ids: Collection[str], parts: Par
     sql = Sql(scope.tenant_id)
     wanted = f"o.tenant_id = {sql.tenant} AND o.object_id = ANY({sql.bind(tuple(object_ids), 'text[]')})"
     seen = sql.test(scope.within, "o.id", "o.batch_pk")
-    return {row["object_id"]: row for row in await _fetch(sql, f"{parts.of_all()} WHERE {wanted} AND {seen}")}
+    return {row["object_id"]: row for row in await _fetch(sql, f"{parts.of('objects o')} WHERE {wanted} AND {seen}")}
 
 
 async def objects_of_batches(
@@ -98,7 +103,8 @@ async def objects_of_batches(
     sql = await depths.sql(scope, condition)
     outer = sql.bind(tuple(batches), "bigint[]")
     source = sql.source(condition, bounds.narrow(sql), bounds.order("object_pk"))
-    select = parts.of(f"unnest({outer}) AS k (outer_pk) CROSS JOIN LATERAL ({source}) AS s", data=_SOME_DATA)
+    of_each = f"unnest({outer}) AS k (outer_pk) CROSS JOIN LATERAL ({source}) {_OBJECTS}"
+    select = parts.of(of_each, data=_SOME_DATA)
     rows: dict[int, list[Row]] = {batch: [] for batch in batches}
     for row in await _fetch(sql, f"{select} ORDER BY o.id {bounds.direction}"):
         rows[row["batch_pk"]].append(row)

@@ -8,6 +8,8 @@ from urllib.parse import quote
 # surrogates, which no header can carry.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_IS_PLAIN = re.compile(r"\w[\w .-]*", re.ASCII).fullmatch  # stays as it is
+
 # What else RFC 5987 leaves as it is (attr-char).
 _ATTR_CHARS = "!#$&+^`|~"
 
@@ -25,6 +27,8 @@ def content_disposition(disposition: Disposition, name: str) -> str:
     ``filename*`` is the name in UTF-8 (RFC 5987), and left out where ``filename``, for old clients, says the same:
     there everything but ASCII is ``_``, as are `"`, which would end it, and `%`, which some clients decode.
     """
+    if _IS_PLAIN(name):
+        return f'{disposition}; filename="{name}"'
     name = _UNSAFE.sub("_", re.split(r"[/\\]", name)[-1])
     if not re.search(r"[^\s.]", name):
         name = "file"

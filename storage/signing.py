@@ -12,10 +12,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 MAX_SECONDS = 7 * 24 * 3600
+
+# Names of most files, types and keys: what they have of other characters is soon encoded, or nothing.
+_IS_COMMON = re.compile(r'[\w.~ ;="/-]*', re.ASCII).fullmatch
+_IS_PLAIN = re.compile(r"[\w.~/-]*", re.ASCII).fullmatch
+_IS_PRINTABLE = re.compile(r"[!#-\[\]-~\xa1-\U0010ffff]*").fullmatch
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOSTABLE = {"http": re.compile(r"[a-z0-9][a-z0-9.-]+[a-z0-9]"), "https": re.compile(r"[a-z0-9][a-z0-9-]+[a-z0-9]")}
@@ -43,11 +49,14 @@ class Endpoint:
     def of(cls, url: str, bucket: str, *, region: str, path_style: bool) -> "Endpoint":
         """``url`` is that of S3 as the client of the presigned URL sees it. Raises ValueError when it is not one.
 
+        It has neither quotation marks nor backslashes, so that a presigned URL is the same in JSON.
+
         Without ``path_style`` the bucket is in the host name, unless no host name or certificate can have it (an IP
         address; a dot under https; odd characters): botocore goes by the path then, too.
         """
         parts = urlsplit(url)
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.query or parts.fragment or parts.username:
+        odd = parts.query or parts.fragment or parts.username or not _IS_PRINTABLE(url)
+        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or odd:
             raise ValueError(f"{url!r} is not the http or https URL of an S3 endpoint")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         if parts.port not in (None, _DEFAULT_PORTS[parts.scheme]):
@@ -75,30 +84,61 @@ def presign(
     ``params`` are those of the operation, such as ``response-content-disposition``. Raises ValueError outside of 1
     second to 7 days.
     """
-    if not 1 <= expires_in <= MAX_SECONDS:
-        raise ValueError(f"a URL can be signed for 1 to {MAX_SECONDS} seconds, not {expires_in}")
-    time = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    time = _time(now, expires_in)
     day = _day(credentials, time[:8], endpoint.region)
     signed = [("host", endpoint.host), *headers.items()] if headers else [("host", endpoint.host)]
     signed.sort()
     names = ";".join([name for name, _ in signed])
 
-    query = [f"{_encoded_name(name)}={quote(value, safe='~')}" for name, value in params.items()] if params else []
-    query += [
-        f"X-Amz-Algorithm={ALGORITHM}",
-        day.credential,
-        f"X-Amz-Date={time}",
-        f"X-Amz-Expires={expires_in}",
-        f"X-Amz-SignedHeaders={_encoded_name(names)}",
-        *day.token,
-    ]
-    path = endpoint.prefix + quote(key, safe="/~")
+    query = [f"{_encoded_again(name)}={_encoded(value)}" for name, value in params.items()] if params else []
+    query += day.query(time, expires_in, names)
+    path = endpoint.prefix + _encoded_key(key)
     lines = [method, path, "&".join(sorted(query, key=_split))]
     lines += [f"{name}:{' '.join(value.split())}" for name, value in signed]
     lines += ["", names, "UNSIGNED-PAYLOAD"]
     digest = sha256("\n".join(lines).encode()).hexdigest()
-    signature = hmac.digest(day.key, f"{ALGORITHM}\n{time}\n{day.scope}\n{digest}".encode(), "sha256").hex()
+    signature = day.sign(f"{ALGORITHM}\n{time}\n{day.scope}\n{digest}")
     return f"{endpoint.scheme}://{endpoint.host}{path}?{'&'.join(query)}&X-Amz-Signature={signature}"
+
+
+class Reading:
+    """Signs GETs of files of one endpoint, all at ``now`` and for ``expires_in`` seconds, as ``presign`` does.
+
+    What all of them share is put together once. Raises ValueError outside of 1 second to 7 days.
+    """
+
+    __slots__ = ("_after", "_before", "_day", "_ends", "_origin", "_prefix", "_query", "_to_sign")
+
+    def __init__(self, credentials: Credentials, endpoint: Endpoint, *, now: datetime, expires_in: int) -> None:
+        time = _time(now, expires_in)
+        day = _day(credentials, time[:8], endpoint.region)
+        query = day.query(time, expires_in, "host")
+        self._day = day
+        self._prefix = endpoint.prefix
+        self._origin = f"{endpoint.scheme}://{endpoint.host}"
+        self._query = f"&{'&'.join(query)}&X-Amz-Signature="
+        # Capital letters come before others.
+        self._before = f"\n{'&'.join(sorted(query, key=_split))}&response-content-disposition="
+        self._after = f"\nhost:{endpoint.host}\n\nhost\nUNSIGNED-PAYLOAD"
+        self._to_sign = f"{ALGORITHM}\n{time}\n{day.scope}\n"
+
+    def url(self, key: str, disposition: str, content_type: str) -> str:
+        """The answer has these two headers."""
+        path = self._prefix + _encoded_key(key)
+        disposition = _encoded(disposition)
+        content_type = _encoded_again(content_type)
+        request = f"GET\n{path}{self._before}{disposition}&response-content-type={content_type}{self._after}"
+        signature = self._day.sign(self._to_sign + sha256(request.encode()).hexdigest())
+        return (
+            f"{self._origin}{path}?response-content-disposition={disposition}&response-content-type={content_type}"
+            f"{self._query}{signature}"
+        )
+
+
+def _time(now: datetime, expires_in: int) -> str:
+    if not 1 <= expires_in <= MAX_SECONDS:
+        raise ValueError(f"a URL can be signed for 1 to {MAX_SECONDS} seconds, not {expires_in}")
+    return now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +148,25 @@ class _Day:
     scope: str
     credential: str
     token: tuple[str, ...]
-    key: bytes
+    inner: Any  # of HMAC (RFC 2104) the two hashes, begun with the day's key: half of the time of hmac.digest
+    outer: Any
+
+    def query(self, time: str, expires_in: int, signed_headers: str) -> list[str]:
+        return [
+            f"X-Amz-Algorithm={ALGORITHM}",
+            self.credential,
+            f"X-Amz-Date={time}",
+            f"X-Amz-Expires={expires_in}",
+            f"X-Amz-SignedHeaders={_encoded_again(signed_headers)}",
+            *self.token,
+        ]
+
+    def sign(self, text: str) -> str:
+        inner, outer = self.inner.copy(), self.outer.copy()
+        inner.update(text.encode())
+        outer.update(inner.digest())
+        signature: str = outer.hexdigest()
+        return signature
 
 
 @lru_cache(maxsize=16)
@@ -119,14 +177,23 @@ def _day(credentials: Credentials, date: str, region: str) -> _Day:
         key = hmac.digest(key, part.encode(), "sha256")
     credential = f"X-Amz-Credential={_encoded(f'{credentials.access_key}/{scope}')}"
     token = () if credentials.token is None else (f"X-Amz-Security-Token={_encoded(credentials.token)}",)
-    return _Day(scope, credential, token, key)
+    inner, outer = (sha256(bytes(byte ^ pad for byte in key.ljust(64, b"\0"))) for pad in (0x36, 0x5C))
+    return _Day(scope, credential, token, inner, outer)
 
 
 def _encoded(text: str) -> str:
-    return quote(text, safe="~")
+    """As ``quote`` does, which takes ten times as long."""
+    if not _IS_COMMON(text):
+        return quote(text, safe="~")
+    text = text.replace(" ", "%20").replace('"', "%22").replace("/", "%2F")
+    return text.replace(";", "%3B").replace("=", "%3D")
 
 
-_encoded_name = lru_cache(maxsize=256)(_encoded)  # the same few in all URLs
+def _encoded_key(key: str) -> str:
+    return key if _IS_PLAIN(key) else quote(key, safe="/~")
+
+
+_encoded_again = lru_cache(maxsize=256)(_encoded)  # the same few in all URLs
 
 
 def _is_address(host: str) -> bool:

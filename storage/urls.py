@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from uuid import uuid4
@@ -11,7 +11,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from models.errors import StorageUnavailable
 from storage.client import Storage
-from storage.disposition import Disposition, content_disposition
+from storage.disposition import Disposition
+from storage.given import Given, Memory, Window
 from storage.keys import bucket_of, new_key
 from storage.signing import Credentials, presign
 from storage.uploads import upload_headers
@@ -28,6 +29,7 @@ class Urls:
         self._storage = storage
         self._encryption = encryption
         self._credentials: Credentials | None = None
+        self._memory = Memory()
 
     def new_place(self, tenant: str) -> tuple[str, str]:
         """The bucket and the key of a new upload."""
@@ -53,23 +55,17 @@ class Urls:
         """One PUT of exactly what the ``headers`` say, if nothing is there yet."""
         return self._signed("PUT", bucket, key, now, seconds, headers=headers)
 
-    def reading(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        name: str,
-        content_type: str,
-        disposition: Disposition,
-        now: datetime,
-        seconds: int,
-    ) -> str:
-        """The answer has the name and the type."""
-        params = {
-            "response-content-disposition": content_disposition(disposition, name),
-            "response-content-type": content_type,
-        }
-        return self._signed("GET", bucket, key, now, seconds, params=params)
+    def given(self, whose: Hashable, disposition: Disposition, *, now: datetime, seconds: int) -> Given:
+        """URLs to read: what somebody was given before in the window of ``now``, and what signs others.
+
+        ``whose`` is the same only for those who are one person in the audit log.
+        """
+        given = Given(self._storage, self._present, whose, disposition, Window.of(now, seconds))
+        return self._memory.find(given)
+
+    def keep(self, given: Given, urls: Mapping[int, str]) -> None:
+        """Give them to whoever asks for them again: what was written down for good."""
+        self._memory.keep(given, urls)
 
     def _signed(
         self,
@@ -82,19 +78,26 @@ class Urls:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> str:
-        if self._credentials is None:
-            raise StorageUnavailable("There are no credentials for S3 at the moment: try again later.")
         endpoint = self._storage.endpoint(bucket)
         return presign(
-            self._credentials, method, endpoint, key, now=now, expires_in=seconds, headers=headers, params=params
+            self._present, method, endpoint, key, now=now, expires_in=seconds, headers=headers, params=params
         )
 
+    @property
+    def _present(self) -> Credentials:
+        if self._credentials is None:
+            raise StorageUnavailable("There are no credentials for S3 at the moment: try again later.")
+        return self._credentials
+
     async def renew(self) -> None:
-        """Take the present credentials."""
+        """Take the present credentials. URLs that the former ones have signed, which may end, are not given again."""
         try:
-            self._credentials = await self._storage.credentials()
+            credentials = await self._storage.credentials()
         except (StorageUnavailable, BotoCoreError, ClientError) as error:  # the ones we have may still do
             _log.error("no credentials for S3: %s", error)
+        else:
+            if credentials != self._credentials:
+                self._credentials = credentials
 
 
 @asynccontextmanager

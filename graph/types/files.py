@@ -1,7 +1,10 @@
 """File, its access, and uploads: made straight from the rows that a page read, signed without asking anybody."""
 
+import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, cast
 
 import strawberry
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ACCESS_SECONDS = 300
 _LENGTH = "content-length"  # which browsers let nobody set
+_COMPLETE = FileState.COMPLETE.value
 
 strawberry.enum(
     FileState,
@@ -107,37 +111,43 @@ class File:
 
     @strawberry.field(
         description="Leave to read it, for five minutes if nothing else is asked for, and to save it; FILE_NOT_COMPLETE"
-        " until there is something to read. Seconds are from 1 to 604800, a week."
+        " until there is something to read. Seconds are from 1 to 604800, a week. Whoever asks again within a tenth of"
+        " them, or a minute, is given the same URL, of which as much of its time may be over."
     )
     def access(
         self, info: Info, expires_in: int | None = None, disposition: Disposition | None = None
     ) -> Access | None:
-        url, until = reading(info.context, self.row, expires_in, disposition)
+        url, until = reading(info.context, self.row, Reading.of(expires_in, disposition))
         return Access(url=url, expires_at=until)
 
 
-def reading(
-    context: Context, row: Row, expires_in: int | None, disposition: Disposition | None
-) -> tuple[str, datetime]:
-    """A URL of the file of a row of an object, and until when it works. Raises FileNotComplete, BadInput."""
-    if row["file_state"] != FileState.COMPLETE:
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What is asked of ``File.access``: one of each, which is known by being it, for it is looked up for each file."""
+
+    seconds: int
+    disposition: Disposition
+
+    @classmethod
+    @lru_cache(1024)
+    def of(cls, expires_in: int | None, disposition: Disposition | None) -> "Reading":
+        """Raises BadInput."""
+        seconds = DEFAULT_ACCESS_SECONDS if expires_in is None else expires_in
+        if not 1 <= seconds <= MAX_SECONDS:
+            raise BadInput(f'"expiresIn" must be from 1 to {MAX_SECONDS} seconds, not {seconds}.')
+        return cls(seconds, disposition or Disposition.ATTACHMENT)
+
+
+def reading(context: Context, row: Row, asked: Reading) -> tuple[str, datetime]:
+    """A URL of the file of a row of an object, and until when it works. Raises FileNotComplete."""
+    if row["file_state"] != _COMPLETE:
         raise FileNotComplete(state=row["file_state"])
-    seconds = DEFAULT_ACCESS_SECONDS if expires_in is None else expires_in
-    if not 1 <= seconds <= MAX_SECONDS:
-        raise BadInput(f'"expiresIn" must be from 1 to {MAX_SECONDS} seconds, not {seconds}.')
-    now = _now()
-    url = context.urls.reading(
-        row["file_bucket"],
-        row["file_key"],
-        name=row["file_name"],
-        content_type=row["file_type"],
-        disposition=disposition or Disposition.ATTACHMENT,
-        now=now,
-        seconds=seconds,
-    )
-    until = now + timedelta(seconds=seconds)
-    context.sign(Action.READ_URL, row["file_pk"], until, row)
-    return url, until
+    given = context.given.get(asked)
+    if given is None or given.end <= time.time():
+        given = context.given[asked] = context.urls.given(
+            context.viewer.actor, asked.disposition, now=_now(), seconds=asked.seconds
+        )
+    return given.urls.get(row["file_pk"]) or context.sign_reading(given, row), given.until
 
 
 @strawberry.type(description="What brings an object's bytes to S3: one request, or many `parts` of a large file.")

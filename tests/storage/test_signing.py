@@ -4,8 +4,10 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest import mock
+from urllib.parse import quote
 
 import botocore.session
+import orjson
 import pytest
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
@@ -14,7 +16,7 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.signing import MAX_SECONDS, Credentials, Endpoint, presign
+from storage.signing import MAX_SECONDS, Credentials, Endpoint, Reading, presign
 
 NOW = dt.datetime(2026, 2, 3, 4, 5, 6, tzinfo=dt.UTC)
 PERMANENT = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
@@ -60,6 +62,7 @@ HEADER_NAMES = st.sampled_from(
 PARAM_NAMES = st.sampled_from(
     ["response-content-disposition", "response-content-type", "versionId", "partNumber", "uploadId", "uploads"]
 ) | st.from_regex(r"[A-Za-z0-9 _.~&=%-]{1,8}", fullmatch=True)
+CREDENTIALS = st.builds(Credentials, TEXT.filter(bool), TEXT.filter(bool), st.none() | TEXT)
 ENDPOINTS = st.builds(
     Endpoint.of,
     st.sampled_from(
@@ -79,7 +82,7 @@ ENDPOINTS = st.builds(
 
 
 @given(
-    credentials=st.builds(Credentials, TEXT.filter(bool), TEXT.filter(bool), st.none() | TEXT),
+    credentials=CREDENTIALS,
     method=st.sampled_from(["GET", "PUT", "HEAD", "POST", "DELETE"]),
     endpoint=ENDPOINTS,
     key=st.text(st.characters(codec="utf-8"), min_size=1),
@@ -99,6 +102,28 @@ def test_any_request_is_signed_as_by_botocore(
     ours = presign(credentials, method, endpoint, key, now=NOW, expires_in=seconds, headers=headers, params=params)
     path = ours.partition("?")[0].removeprefix(f"{endpoint.scheme}://{endpoint.host}")
     assert ours == signed_by_botocore(credentials, method, endpoint, path, seconds, headers, params)
+
+
+# As names, types and keys nearly always are, which is encoded in a shorter way.
+COMMON = st.text('abzAZ019_.~- ;="/', max_size=20)
+
+
+@given(
+    credentials=CREDENTIALS,
+    endpoint=ENDPOINTS,
+    key=st.text(st.characters(codec="utf-8"), min_size=1) | COMMON,
+    seconds=st.integers(1, MAX_SECONDS),
+    disposition=COMMON | TEXT,
+    content_type=COMMON | TEXT,
+)
+def test_urls_to_read_are_signed_as_by_botocore(
+    credentials: Credentials, endpoint: Endpoint, key: str, seconds: int, disposition: str, content_type: str
+) -> None:
+    ours = Reading(credentials, endpoint, now=NOW, expires_in=seconds).url(key, disposition, content_type)
+    params = {"response-content-disposition": disposition, "response-content-type": content_type}
+    path = endpoint.prefix + quote(key, safe="/~")
+    assert ours == signed_by_botocore(credentials, "GET", endpoint, path, seconds, {}, params)
+    assert orjson.dumps(ours).decode() == f'"{ours}"'
 
 
 OPERATIONS: list[tuple[str, str, dict[str, Any], dict[str, str], dict[str, str]]] = [
@@ -193,10 +218,16 @@ def test_duration_that_s3_refuses_is_refused(seconds: int) -> None:
     endpoint = Endpoint.of("https://s3.test", "b", region="eu-west-1", path_style=True)
     with pytest.raises(ValueError, match=f"not {seconds}"):
         presign(PERMANENT, "GET", endpoint, "k", now=NOW, expires_in=seconds)
+    with pytest.raises(ValueError, match=f"not {seconds}"):
+        Reading(PERMANENT, endpoint, now=NOW, expires_in=seconds)
 
 
 @pytest.mark.parametrize(
-    "url", ["", "s3.test", "ftp://s3.test", "http://", "http://a:b@s3.test", "http://s3.test?x", "http://s3.test:x"]
+    "url",
+    [
+        *("", "s3.test", "ftp://s3.test", "http://", "http://a:b@s3.test", "http://s3.test?x", "http://s3.test:x"),
+        *('http://s3.test/"', "http://s3.test\\", "http://s3 test"),
+    ],
 )
 def test_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - of urllib or ours

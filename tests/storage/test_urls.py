@@ -12,6 +12,7 @@ from models.errors import StorageUnavailable
 from storage import urls as module
 from storage.client import Config, Storage, connected
 from storage.disposition import Disposition
+from storage.given import Readable
 from storage.signing import Credentials
 from storage.urls import Urls, signing
 
@@ -20,9 +21,8 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 def reading(urls: Urls, bucket: str = "files") -> str:
-    return urls.reading(
-        bucket, "key", name="a", content_type="a/b", disposition=Disposition.INLINE, now=NOW, seconds=60
-    )
+    given = urls.given("somebody", Disposition.INLINE, now=NOW, seconds=60)
+    return given.sign(Readable(bucket, "key", "a", "a/b"))
 
 
 def signer_of(url: str) -> str:
