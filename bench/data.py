@@ -6,11 +6,15 @@ that a second run finds them there.
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import asyncpg
 
 from access.credentials import create_key
 from models import Role, Tenant, User, database
+
+Fill: TypeAlias = Callable[[asyncpg.Connection, int, int, int], Awaitable[None]]  # tenant, user, objects
 
 PER_BATCH = 1_000
 _AT_ONCE = 100_000
@@ -43,7 +47,12 @@ _KEY = """
 """
 
 
-async def prepare(url: str, objects: int) -> tuple[str, int]:
+def key(number: int) -> int:
+    """As SQL's ``key``, which is made by ``prepare``."""
+    return ((1_000_000_000 + number // 100) << 22) | (number % 100 + 1)
+
+
+async def prepare(url: str, objects: int, fill: Fill | None = None) -> tuple[str, int]:
     """A key of an admin of the tenant ``bench``, which has so many objects, and the tenant."""
     await database.migrate(url)
     connection = await asyncpg.connect(url)
@@ -54,7 +63,10 @@ async def prepare(url: str, objects: int) -> tuple[str, int]:
         if there not in (0, objects):
             raise SystemExit(f"the data directory holds {there:,} objects: choose another for {objects:,}")
         if not there:
-            await _fill(connection, tenant_id, user_id, objects)
+            await (fill or _fill)(connection, tenant_id, user_id, objects)
+            for table in ("objects", "object_pairs", "batches"):
+                await connection.execute(f"VACUUM (ANALYZE) {table}")
+            await connection.execute("CHECKPOINT")
         await connection.execute(_FILES, tenant_id)
         return await _key(url, user_id), tenant_id
     finally:
@@ -85,9 +97,6 @@ async def _fill(connection: asyncpg.Connection, tenant_id: int, user_id: int, ob
     for first in range(0, objects, _AT_ONCE):
         await connection.execute(_OBJECTS, tenant_id, first, min(first + _AT_ONCE, objects), PER_BATCH)
         print(f"{min(first + _AT_ONCE, objects):,} objects after {time.perf_counter() - started:.0f} s", flush=True)
-    for table in ("objects", "object_pairs", "batches"):
-        await connection.execute(f"VACUUM (ANALYZE) {table}")
-    await connection.execute("CHECKPOINT")
 
 
 if __name__ == "__main__":
