@@ -64,9 +64,6 @@ async def prepare(url: str, objects: int, fill: Fill | None = None) -> tuple[str
             raise SystemExit(f"the data directory holds {there:,} objects: choose another for {objects:,}")
         if not there:
             await (fill or _fill)(connection, tenant_id, user_id, objects)
-            for table in ("objects", "object_pairs", "batches"):
-                await connection.execute(f"VACUUM (ANALYZE) {table}")
-            await connection.execute("CHECKPOINT")
         await connection.execute(_FILES, tenant_id)
         return await _key(url, user_id), tenant_id
     finally:
@@ -97,6 +94,9 @@ async def _fill(connection: asyncpg.Connection, tenant_id: int, user_id: int, ob
     for first in range(0, objects, _AT_ONCE):
         await connection.execute(_OBJECTS, tenant_id, first, min(first + _AT_ONCE, objects), PER_BATCH)
         print(f"{min(first + _AT_ONCE, objects):,} objects after {time.perf_counter() - started:.0f} s", flush=True)
+    for table in ("objects", "object_pairs", "batches"):
+        await connection.execute(f"VACUUM (ANALYZE) {table}")
+    await connection.execute("CHECKPOINT")
 
 
 if __name__ == "__main__":

