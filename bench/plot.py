@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from html import escape
+from textwrap import wrap
 
 from bench.results import Figure
 
 _COLOURS = {"waybill": "#0a7d5a", "limit": "#8a8f98", "postgraphile": "#3d6fd6", "stock": "#c77d1a"}
 _BAR, _GAP, _LEFT, _WIDTH, _RIGHT, _TOP = 13, 14, 190, 480, 150, 56
+_CHARACTERS = 130  # of a line of small text
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .small { font-size: 11px }
@@ -43,8 +45,10 @@ def plot(figures: list[Figure], machine: str) -> str:
     for work, of in works.items():
         drawn += _bars(work, of, y)
         y += _BAR * len(of) + _GAP
-    drawn.append(f'<text class="small" x="8" y="{y + 8}">{escape(machine)}</text>')
-    width, height = _LEFT + _WIDTH + _RIGHT, y + 20
+    for line in wrap(machine, _CHARACTERS):
+        drawn.append(f'<text class="small" x="8" y="{y + 8}">{escape(line)}</text>')
+        y += _BAR + 2
+    width, height = _LEFT + _WIDTH + _RIGHT, y + 8
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">'
     title = "<title>Requests a second, by kind of work and peer</title>"
     return "\n".join([head, title, f"<style>{_STYLE}</style>", *drawn, "</svg>", ""])
