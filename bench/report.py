@@ -25,7 +25,8 @@ def table(figures: list[Figure]) -> str:
 
 def _table(figures: list[Figure]) -> str:
     peers, found = _each(figures, "peer"), {(one.work, one.peer): one for one in figures}
-    others = [peer for peer in peers if peer != _OWN] if _OWN in peers else []
+    compared = _OWN in peers and figures[0].unit != "times"
+    others = [peer for peer in peers if peer != _OWN] if compared else []
     lines = [
         f"| {figures[0].unit} | {' | '.join([*peers, *(f'to {other}' for other in others)])} |",
         f"|{' --- |' * (1 + len(peers) + len(others))}",
