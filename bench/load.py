@@ -44,7 +44,7 @@ def measure(request: Request, connections: int, seconds: int) -> Load:
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "request.lua"
         script.write_text(_SCRIPT.format(body=orjson.dumps(request.body).decode(), headers=lines))
-        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), request.url]
+        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script), request.url]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.search(r"requests (\d+) seconds (\S+) p50 (\S+) p99 (\S+) errors (\d+)", said)
     if found is None or found[5] != "0":

