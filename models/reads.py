@@ -60,9 +60,6 @@ def _columns(parts: Parts, data: str) -> tuple[str, str]:
 
 
 _NO_DATA = "'[]'::jsonb"
-# Of a tenant that the statistics do not know PostgreSQL expects one object, so that to read all of its objects looks as
-# good as to look up one. The order is nothing that anybody needs: it is that of the index that finds it.
-_BY_ID = "ORDER BY o.object_id"
 _ALL = Parts()
 
 
@@ -84,21 +81,19 @@ async def objects(scope: Scope, where: Condition, bounds: Bounds, parts: Parts =
 async def object_with_id(scope: Scope, object_id: str, parts: Parts = _ALL) -> Row | None:
     """The one object of this id of the client's, if it exists for the scope."""
     sql = Sql(scope.tenant_id)
-    wanted = f"o.tenant_id = {sql.tenant} AND o.object_id = {sql.bind(object_id, 'text')}"
+    wanted = f"o.tenant_id = {sql.some_tenant} AND o.object_id = {sql.bind(object_id, 'text')}"
     seen = sql.test(scope.within, "o.id", "o.batch_pk")
-    rows = await _fetch(sql, f"{parts.of('objects o')} WHERE {wanted} AND {seen} {_BY_ID}")
+    rows = await _fetch(sql, f"{parts.of('objects o')} WHERE {wanted} AND {seen}")
     return rows[0] if rows else None
 
 
 async def objects_with_ids(scope: Scope, object_ids: Collection[str], parts: Parts) -> dict[str, Row]:
     """Those of them that exist for the scope, by their ids."""
     sql = Sql(scope.tenant_id)
-    wanted = f"o.tenant_id = {sql.tenant} AND o.object_id = ANY({sql.bind(tuple(object_ids), 'text[]')})"
+    wanted = f"o.tenant_id = {sql.some_tenant} AND o.object_id = ANY({sql.bind(tuple(object_ids), 'text[]')})"
     seen = sql.test(scope.within, "o.id", "o.batch_pk")
-    return {
-        row["object_id"]: row
-        for row in await _fetch(sql, f"{parts.of('objects o')} WHERE {wanted} AND {seen} {_BY_ID}")
-    }
+    rows = await _fetch(sql, f"{parts.of('objects o')} WHERE {wanted} AND {seen}")
+    return {row["object_id"]: row for row in rows}
 
 
 async def objects_of_batches(

@@ -66,6 +66,15 @@ class Sql:
     def tenant(self) -> str:
         return self.bind(self._tenant_id, "bigint")
 
+    @property
+    def some_tenant(self) -> str:
+        """The same, hidden from the planner, where something else says which rows it is about.
+
+        Of a tenant that the statistics do not know yet PostgreSQL expects one object, and would read all it has instead
+        of looking up the one that is asked for.
+        """
+        return f"(SELECT {self.tenant})"
+
     def bind(self, value: Hashable, type_name: str) -> str:
         """An array is a tuple. What is asked in several alternatives is sent once."""
         if (value, type_name) not in self._bound:
@@ -104,10 +113,8 @@ class Sql:
             case Granted():
                 return granted.test(self, condition, key, batch)
             case HasObjectId(object_ids):
-                wanted = self.bind(object_ids, "text[]")
-                return (
-                    f"{key} IN (SELECT id FROM objects WHERE tenant_id = {self.tenant} AND object_id = ANY({wanted}))"
-                )
+                wanted = f"object_id = ANY({self.bind(object_ids, 'text[]')})"
+                return f"{key} IN (SELECT id FROM objects WHERE tenant_id = {self.some_tenant} AND {wanted})"
             case HasKey(keys):
                 return f"{key} = ANY({self.bind(keys, 'bigint[]')})"
             case InBatch(batch_id):

@@ -161,7 +161,7 @@ async def delete_objects(scope: Scope, object_ids: Sequence[str]) -> None:
         sql = Sql(scope.tenant_id)
         wanted = sql.bind(tuple(object_ids), "text[]")
         visible = sql.test(scope.within, "o.id", "o.batch_pk")
-        text = f"SELECT o.id FROM objects o WHERE o.tenant_id = {sql.tenant} AND o.object_id = ANY({wanted})"
+        text = f"SELECT o.id FROM objects o WHERE o.tenant_id = {sql.some_tenant} AND o.object_id = ANY({wanted})"
         found = await database.fetch(f"{text} AND {visible}", *sql.arguments)
         keys = [row["id"] for row in found]  # whoever gets an id meanwhile is another, of a batch that is not kept open
         await batches.keep_open(scope.tenant_id, objects=keys)
@@ -240,7 +240,7 @@ async def _naming_taken(scope: Scope, objects: Sequence[NewObject]) -> AsyncIter
         sql = Sql(scope.tenant_id)
         wanted = sql.bind(tuple(one.object_id for one in objects), "text[]")
         rows = await database.fetch(
-            f"SELECT o.object_id FROM objects o WHERE o.tenant_id = {sql.tenant} AND o.object_id = ANY({wanted})"
+            f"SELECT o.object_id FROM objects o WHERE o.tenant_id = {sql.some_tenant} AND o.object_id = ANY({wanted})"
             f" AND {sql.test(scope.within, 'o.id', 'o.batch_pk')} ORDER BY o.object_id LIMIT {_MOST_NAMED}",
             *sql.arguments,
         )

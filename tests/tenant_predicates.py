@@ -228,12 +228,14 @@ def _equal(condition: exp.Expr) -> Iterator[tuple[exp.Column, exp.Expr]]:
 
 
 def _bare(value: exp.Expr) -> exp.Expr:
-    """Without casts, parentheses, ARRAY(SELECT ...) and ANY of one."""
+    """Without casts, parentheses, ARRAY(SELECT ...) and ANY of one, and SELECT of nothing but a value."""
     while True:
         match value:
             case exp.Any(this=exp.Paren(this=exp.Array(expressions=[exp.Query() as query]))):
                 return query
             case exp.Cast() | exp.Paren() | exp.Subquery():
                 value = value.this
+            case exp.Select(expressions=[exp.Expr() as one]) if not value.args.get("from_"):
+                value = one
             case _:
                 return value

@@ -27,6 +27,7 @@ from models.filters import (
     StartsWith,
 )
 from models.pages import Bounds, Scope
+from models.reads import Parts
 from models.writes import NewObject
 from tests.conftest import new_database
 
@@ -271,3 +272,12 @@ async def test_what_is_locked_is_looked_up_by_itself_where_the_statistics_know_n
     few = 100 * 10
     assert await blocks_read(url, batches.hold(scope.tenant_id, objects=keys)) < few
     assert await blocks_read(url, files.lock(scope.tenant_id, keys)) < few
+
+
+async def test_objects_are_looked_up_by_their_ids_where_the_statistics_know_nothing(fresh: tuple[str, Scope]) -> None:
+    url, scope = fresh
+    assert await blocks_read(url, reads.object_with_id(scope, "o77")) < 20
+    several = {f"o{number}" for number in range(0, OBJECTS, OBJECTS // 20)}
+    assert await blocks_read(url, reads.objects_with_ids(scope, several, Parts())) < 20 * len(several)
+    member = Scope(scope.tenant_id, Granted(0))
+    assert await blocks_read(url, reads.object_with_id(member, "o77")) < 20
