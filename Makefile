@@ -5,6 +5,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
+# Compiled once: the processes of the tests import some 3,000 modules each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install run test test-pg15 faults bench lint types schema lock clean
 
 help: ## show the targets
