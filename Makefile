@@ -37,6 +37,7 @@ bench: install bench/peers/postgraphile/node_modules ## compare with peers and t
 	mkdir -p .waybill-bench
 	$(BIN)/python -m bench.pages --data-dir .waybill-bench/$(OBJECTS) --objects $(OBJECTS) --rounds $(ROUNDS)
 	$(BIN)/python -m bench.filters --data-dir .waybill-bench/$(OBJECTS) --objects $(OBJECTS)
+	$(BIN)/python -m bench.memory
 
 bench/peers/postgraphile/node_modules: bench/peers/postgraphile/package-lock.json
 	cd bench/peers/postgraphile && npm ci --no-fund --no-audit --loglevel=error
