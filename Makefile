@@ -5,6 +5,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
+# Compiled once: the processes of the tests import some 3,000 modules each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install run test test-pg15 faults bench lint types schema lock clean
 
 help: ## show the targets
@@ -41,6 +44,7 @@ bench: install bench/peers/postgraphile/node_modules $(FLIGHTS) ## compare with 
 	$(BIN)/python -m bench.filters $(OF_FLIGHTS) --json $(RESULTS)/flight-filters.json
 	$(BIN)/python -m bench.writes $(OF_OBJECTS) --rounds $(ROUNDS)
 	$(BIN)/python -m bench.start $(OF_OBJECTS) --rounds $(ROUNDS)
+	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.report --results $(RESULTS)
 
 # The file alone, by its hash: what the package itself stands on, pandas, is not needed.

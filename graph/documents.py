@@ -159,6 +159,7 @@ class Documents:
             return _too_complex(limits.too_complex("tokens", tokens))
         if errors := self._validate(node):
             return Document(DocumentNode(), request_errors(errors, VALIDATION_FAILED))
+        _cut_tokens(node)
         operations = [each for each in node.definitions if isinstance(each, OperationDefinitionNode)]
         named = {each.name.value if each.name else None: each for each in operations}
         return Document(node, (), named, Costs(self._schema, self._page_sizes, node), self._schema)
@@ -174,6 +175,14 @@ class Documents:
         if len(errors) > most:  # the last one only says that validation ended
             errors[most] = GraphQLError(MORE_ERRORS)
         return errors
+
+
+def _cut_tokens(node: DocumentNode) -> None:
+    """They point to one another: what is forgotten would wait for the collector, which seldom looks at what is old."""
+    token = node.loc.start_token if node.loc else None
+    while token is not None:
+        following, token.prev, token.next = token.next, None, None
+        token = following
 
 
 def _too_complex(error: TooComplex) -> Document:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CONNECTION = "default"
 _APPS = {"models": {"models": ["models"], "migrations": "models.migrations", "default_connection": CONNECTION}}
+# Without a connection Tortoise does not prepare, after each operation, the queries of all models, which nobody makes.
+_APPS_OF_MIGRATIONS = {"models": _APPS["models"] | {"default_connection": None}}
 _MIGRATION_LOCK = 0x5761_7962_696C_6C01  # "Waybill", any number that no other program locks
 
 
@@ -87,7 +89,7 @@ async def migrate(url: str) -> list[str]:
     applied: list[str] = []
     async with connected(config(url, max_connections=1, statement_timeout_seconds=3600)), transaction() as client:
         await client.execute_query("SELECT pg_advisory_xact_lock($1)", [_MIGRATION_LOCK])
-        executor = MigrationExecutor(client, _APPS)
+        executor = MigrationExecutor(client, _APPS_OF_MIGRATIONS)
         # The executor asks for the applied ones before it makes their table; inside a transaction that would be fatal.
         await executor.recorder.ensure_schema(AsyncpgSchemaEditor(client, atomic=False))
         await executor.migrate(progress=lambda event, _, name: applied.append(name) if event == "apply_done" else None)

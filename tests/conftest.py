@@ -5,6 +5,7 @@ And one SeaweedFS, from the first test that needs it.
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import socket
@@ -59,6 +60,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         _server.close()
+
+
+def pytest_collection_finish() -> None:
+    """What is here now stays to the end: the collector need not look at it again and again."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def url_of(name: str) -> str:

@@ -10,20 +10,15 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from models import AccessLevel, KeyScope, Role, database
+from models import database
 from models.errors import StorageUnavailable
 from storage import multipart
 from storage.client import Storage
-from tests.access.test_grants import grant
-from tests.access.test_scopes import with_scope
 from tests.conftest import Caller, NewCaller
 from tests.graph.test_quotas import limit, usage
-from tests.statements import count_statements
 from tests.uploads import (
     CREATE_BATCH,
-    CREATE_UPLOADS,
     FILE,
-    again,
     announced,
     completed,
     content,
@@ -129,18 +124,6 @@ async def test_small_file_has_no_parts(admin: Caller) -> None:
         [],
         0,
     )
-
-
-async def test_broken_off_upload_is_found_and_goes_on_with_what_is_missing(admin: Caller) -> None:
-    upload = await announced(admin, BODY, proved=False)
-    await send(admin, upload, 2)
-    pending = (await admin.execute(PENDING, id="o"))["object"]["pendingUpload"]
-    assert pending["id"] == upload["id"]
-    assert [part["etag"] is None for part in pending["parts"]["nodes"]] == [True, False]
-    assert await complete(admin, pending) == ("PENDING", "FILE_MISSING", [1])
-    await send(admin, pending, 1)
-    assert await complete(admin, pending) == ("COMPLETE", None, [])
-    assert (await admin.execute(PENDING, id="o"))["object"]["pendingUpload"] is None
 
 
 async def test_file_in_parts_without_a_digest_says_what_s3_says(admin: Caller) -> None:
@@ -314,36 +297,6 @@ async def test_most_large_files_of_a_call_are_bounded(admin: Caller) -> None:
     error = await admin.error(CREATE_BATCH, input={"batchId": "b", "objects": objects})
     assert error["extensions"]["code"] == "BAD_INPUT"
     assert "1,000" in error["message"]
-
-
-async def test_pending_uploads_of_a_page_are_two_statements_more_however_many(new_caller: NewCaller) -> None:
-    admin = await new_caller()
-    member = await new_caller(admin.tenant, role=Role.MEMBER)
-    await admin.create_batch("b", {f"o{number}": [] for number in range(30)})
-    await grant(admin, member, "EDIT", batch="b")
-    files = [{"objectId": f"o{number}", "file": file_of(b"")} for number in range(20)]
-    await admin.execute(CREATE_UPLOADS, files=files)
-    query = "{{ objects(first: 30) {{ nodes {{ objectId {} }} }} }}"
-    await member.execute(query.format(""))  # what is asked before a member's page is remembered
-    alone, _ = await count_statements(member, query.format(""))
-    statements, data = await count_statements(member, query.format("pendingUpload { id }"))
-    assert statements == alone + 2
-    found = {one["objectId"]: one["pendingUpload"] for one in data["objects"]["nodes"]}
-    assert [number for number in range(30) if found[f"o{number}"]] == list(range(20))
-
-
-async def test_pending_upload_is_for_those_who_may_change_the_object(new_caller: NewCaller) -> None:
-    owner = await new_caller(member_access=AccessLevel.VIEW)
-    old = await announced(owner, b"hello")
-    new = await again(owner, b"hello")
-    query = 'query { object(objectId: "o") { objectId pendingUpload { id } } }'
-    assert (await owner.execute(query))["object"]["pendingUpload"] == {"id": new["id"]} != {"id": old["id"]}
-    reader = await new_caller(owner.tenant, role=Role.MEMBER)
-    reading = await with_scope(owner, KeyScope.READ)
-    for caller in (reader, reading):
-        assert (await caller.execute(query))["object"]["pendingUpload"] is None
-    await grant(owner, reader, "EDIT", object="o")
-    assert (await reader.execute(query))["object"]["pendingUpload"] == {"id": new["id"]}
 
 
 async def test_uploads_of_others_cannot_be_aborted(admin: Caller, new_caller: NewCaller) -> None:

@@ -76,7 +76,7 @@ async def test_empty_database_gets_all_migrations_once(empty_url: str) -> None:
 
 async def test_keys_that_were_there_may_what_they_might_before(empty_url: str) -> None:
     async with database.connected(database.config(empty_url)), database.transaction() as client:
-        executor = MigrationExecutor(client, database._APPS)
+        executor = MigrationExecutor(client, database._APPS_OF_MIGRATIONS)
         await executor.recorder.ensure_schema(AsyncpgSchemaEditor(client, atomic=False))
         await executor.migrate([MigrationTarget("models", "0002_files")])
         await database.fetch(
@@ -96,17 +96,17 @@ async def test_keys_that_were_there_may_what_they_might_before(empty_url: str) -
         assert (row["scope"], row["valid"]) == ("ADMIN", True)
 
 
-async def test_uploads_that_were_there_are_of_their_batches(empty_url: str) -> None:
-    await database.migrate(empty_url)
-    async with database.connected(database.config(empty_url)):
+async def test_uploads_that_were_there_are_of_their_batches() -> None:
+    url = await new_database()
+    async with database.connected(database.config(url)):
         tenant = await Tenant.create(slug="one")
         user = await User.create(tenant=tenant, name="ada")
         file = NewFile("a", "b/c", 1, None, "bucket", "key", timedelta(hours=1))
         made = await writes.create_batch(tenant.id, user.id, "b", [writes.NewObject("o", "[]", file)])
         async with database.transaction() as client:
-            executor = MigrationExecutor(client, database._APPS)
+            executor = MigrationExecutor(client, database._APPS_OF_MIGRATIONS)
             await executor.migrate([MigrationTarget("models", "0007_operators")], direction="backward")
-        await database.migrate(empty_url)
+        await database.migrate(url)
         [row] = await database.fetch("SELECT batch_pk FROM uploads")
         assert row["batch_pk"] == made.batch["id"]
 
@@ -177,13 +177,13 @@ async def test_migration_cancelled_while_it_waits_can_be_repeated(empty_url: str
     assert await database.migrate(empty_url) == ALL
 
 
-async def test_downgrade_removes_everything_and_up_again_works(empty_url: str) -> None:
-    await database.migrate(empty_url)
-    before = await things(empty_url)
-    async with database.connected(database.config(empty_url)), database.transaction() as client:
-        executor = MigrationExecutor(client, database._APPS)
+async def test_downgrade_removes_everything_and_up_again_works() -> None:
+    url = await new_database()
+    before = await things(url)
+    async with database.connected(database.config(url)), database.transaction() as client:
+        executor = MigrationExecutor(client, database._APPS_OF_MIGRATIONS)
         await executor.migrate([MigrationTarget("models", "__first__")], direction="backward")
-    assert await things(empty_url) == NOTES
-    assert await database.migrate(empty_url) == ALL
-    assert await things(empty_url) == before
-    assert await keeps_objects(empty_url)
+    assert await things(url) == NOTES
+    assert await database.migrate(url) == ALL
+    assert await things(url) == before
+    assert await keeps_objects(url)

@@ -282,7 +282,7 @@ async def test_migration_counts_what_is_there_already() -> None:
         before = await counted()
         assert (tenant.slug, 9, 18, 3) in before
         async with database.transaction() as client:
-            executor = MigrationExecutor(client, database._APPS)
+            executor = MigrationExecutor(client, database._APPS_OF_MIGRATIONS)
             await executor.migrate([MigrationTarget("models", "0002_files")], direction="backward")
     assert "0004_quotas" in await database.migrate(url)
     async with database.connected(database.config(url)):

@@ -134,7 +134,7 @@ def test_second_put_is_refused(signer: Signer, key: str) -> None:
 
 async def test_of_puts_at_the_same_time_one_goes_in(signer: Signer, key: str) -> None:
     bodies = [f"body{number}".encode() for number in range(8)]
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         headers = upload_headers(5, "text/plain")
         url = signer.url("PUT", key, headers=headers)
         answers = await asyncio.gather(*(http.put(url, content=body, headers=headers) for body in bodies))

@@ -57,7 +57,7 @@ class Dev:
 
     def stop(self, number: signal.Signals) -> int | None:
         processes.send(self.process, number)
-        self.process.join(10)
+        self.process.join(60)
         return self.process.exitcode
 
 

@@ -148,7 +148,7 @@ def test_signal_leaves_nothing_half_fetched(cli: Cli, tmp_path: Path, number: si
             process = Cli(url, cli.key).start("download", "--batch", "b", str(back), stderr=subprocess.PIPE)
             wait_for(lambda: back.exists() and len(list(back.iterdir())) == 2)
             process.send_signal(number)
-            assert process.communicate(timeout=20)[1] == b""
+            assert process.communicate(timeout=60)[1] == b""
     assert process.returncode == 130
     assert list(back.iterdir()) == []
 

@@ -325,7 +325,7 @@ def test_ctrl_c_ends_a_command_with_130_and_no_trace(cli: Cli) -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with Cli(url, cli.key).start("export", stdout=PIPE, stderr=PIPE) as process, silent.accept()[0]:
             process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=20) == (b"", b"")
+            assert process.communicate(timeout=60) == (b"", b"")
     assert process.returncode == 130
 
 

@@ -149,6 +149,9 @@ def test_interrupt_ends_the_reading_of_a_large_file(cli: Cli, tmp_path: Path) ->
         sha256_of(file, stop, advance)
     assert len(pieces) == 1
     process = cli.start("upload", str(file), "--batch", "b", "--object", "o")
-    wait_for(lambda: cli.output("batches", "--count") == "1\n")
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 130
+    try:
+        wait_for(lambda: cli.output("batches", "--count") == "1\n")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+    finally:
+        process.kill()  # if it has not ended, it reads for hours

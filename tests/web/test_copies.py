@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.async_api import Browser, Page, Route
 
 from tests.conftest import ORIGIN
 from tests.sync.copied import Copies, copies, root, with_root
 from tests.sync.test_thumbnails import noise
+
+if TYPE_CHECKING:  # to import it takes a second, in each of the processes that run tests
+    from playwright.async_api import Browser, Page, Route
 
 __all__ = ["copies", "root", "with_root"]  # fixtures
 
@@ -17,14 +20,14 @@ RUNS = b"<!doctype html><title>ran</title><script>document.title = 'ran'; fetch(
 
 
 @pytest.fixture
-async def page(browser: Browser, copies: Copies) -> AsyncIterator[Page]:
+async def page(browser: "Browser", copies: Copies) -> AsyncIterator["Page"]:
     """On a page of another origin than the service's."""
 
-    async def service(route: Route) -> None:
+    async def service(route: "Route") -> None:
         answer = await copies.http.get(route.request.url.removeprefix(API))
         await route.fulfill(status=answer.status_code, headers=dict(answer.headers), body=answer.content)
 
-    async def app(route: Route) -> None:
+    async def app(route: "Route") -> None:
         await route.fulfill(content_type="text/html", body="<!doctype html>")
 
     async with await browser.new_context() as context:
@@ -35,7 +38,7 @@ async def page(browser: Browser, copies: Copies) -> AsyncIterator[Page]:
         yield page
 
 
-async def test_thumbnail_is_shown_on_a_page_of_another_origin(page: Page, copies: Copies) -> None:
+async def test_thumbnail_is_shown_on_a_page_of_another_origin(page: "Page", copies: Copies) -> None:
     await copies.add("o", noise(300, 150), "a.png", "image/png")
     url = (await copies.urls("o", w=64))["thumbnail"]["url"]
     size = await page.evaluate(
@@ -46,7 +49,7 @@ async def test_thumbnail_is_shown_on_a_page_of_another_origin(page: Page, copies
     assert size == [64, 32]
 
 
-async def test_page_is_saved_and_never_run(page: Page, copies: Copies) -> None:
+async def test_page_is_saved_and_never_run(page: "Page", copies: Copies) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     for name, file_type in (("page", "text/html"), ("picture", "image/png"), ("text", "text/plain")):

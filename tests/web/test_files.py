@@ -1,10 +1,11 @@
 """A page of another origin puts a file straight to S3 and shows it, as front ends do."""
 
-from typing import Any
-
-from playwright.async_api import Browser, Route
+from typing import TYPE_CHECKING, Any
 
 from tests.conftest import ORIGIN, Caller, served
+
+if TYPE_CHECKING:  # to import it takes a second, in each of the processes that run tests
+    from playwright.async_api import Browser, Route
 
 PAGE = """<!doctype html><img id="shown"><script>
 const ask = async (query, variables) => {
@@ -36,12 +37,12 @@ const run = async () => {
 
 
 async def test_page_of_another_origin_uploads_completes_and_shows_a_file(
-    browser: Browser, admin: Caller, database_url: str, with_files: dict[str, str]
+    browser: "Browser", admin: Caller, database_url: str, with_files: dict[str, str]
 ) -> None:
     with served(database_url, WAYBILL_CORS_ORIGINS=ORIGIN, **with_files) as url:
         constants = f'<script>const API = "{url}/graphql", KEY = "{admin.key}";</script>'
 
-        async def page_of_app(route: Route) -> None:
+        async def page_of_app(route: "Route") -> None:
             await route.fulfill(content_type="text/html", body=constants + PAGE)
 
         async with await browser.new_context() as context:

@@ -4,26 +4,34 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
-from playwright.async_api import Browser, Page, Route, expect
 
 from tests.conftest import Caller, free_port
 from waybill.app import create_app
 from waybill.settings import Settings
+
+if TYPE_CHECKING:  # to import it takes a second, in each of the processes that run tests
+    from playwright.async_api import Browser, Locator, Page, Route
 
 EDITOR = ".graphiql-query-editor"
 HEADERS = ".graphiql-editor-tool .graphiql-editor:not(.hidden)"
 QUERY = '{ objects(where: {data: [{key: "state", value: {eq: "AK"}}]}) { nodes { objectId } } }'
 
 
+def expect(locator: "Locator") -> Any:
+    from playwright.async_api import expect
+
+    return expect(locator)
+
+
 @dataclass
 class Visit:
     """One visit to the page: ``elsewhere`` are the requests to other origins, all refused."""
 
-    page: Page
+    page: "Page"
     origin: str
     elsewhere: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -38,7 +46,7 @@ class Visit:
         await self.page.goto(f"{self.origin}/graphql")
         await expect(self.page.locator(".graphiql-query-editor .view-line").first).to_be_visible(timeout=30_000)
 
-    async def _own_origin_only(self, route: Route) -> None:
+    async def _own_origin_only(self, route: "Route") -> None:
         if route.request.url.startswith(f"{self.origin}/"):
             await route.continue_()
         else:
@@ -86,7 +94,7 @@ async def airports(admin: Caller) -> Caller:
 
 
 @pytest.fixture
-async def visit(browser: Browser, airports: Caller, settings: Settings) -> AsyncIterator[Visit]:
+async def visit(browser: "Browser", airports: Caller, settings: Settings) -> AsyncIterator[Visit]:
     """A first visit to a service that puts its key into the page, as `waybill dev` does."""
     app = create_app(settings, graphiql_key=airports.key)
     # The lifespan, and with it the database, is that of the fixture http.
@@ -101,7 +109,7 @@ async def visit(browser: Browser, airports: Caller, settings: Settings) -> Async
 
 
 @pytest.fixture
-async def stranger(browser: Browser, service_url: str) -> AsyncIterator[Visit]:
+async def stranger(browser: "Browser", service_url: str) -> AsyncIterator[Visit]:
     """A first visit to a service that does not."""
     async with await browser.new_context() as context:
         visit = Visit(await context.new_page(), service_url)

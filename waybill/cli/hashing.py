@@ -4,7 +4,7 @@ They end in vain, by an OSError, soon after ``stop`` is set: a program would oth
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 from typing import BinaryIO
@@ -20,6 +20,17 @@ def sha256_of(path: Path, stop: Event, advance: Advance) -> str:
     with path.open("rb") as file:
         take_in(file, digest, stop, advance)
     return digest.hexdigest()
+
+
+def all_sha256_of(paths: Sequence[Path], stop: Event, advance: Advance) -> list[str | OSError]:
+    """In hexadecimal, or why a file cannot be read."""
+    found: list[str | OSError] = []
+    for path in paths:
+        try:
+            found.append(sha256_of(path, stop, advance))
+        except OSError as error:
+            found.append(error)
+    return found
 
 
 def md5_of(path: Path, part: range, stop: Event) -> str:

@@ -12,7 +12,7 @@ import click
 import orjson
 
 from waybill.cli.client import PAGE, QUOTA_EXCEEDED, Service, ServiceError, client_command
-from waybill.cli.hashing import Advance, sha256_of
+from waybill.cli.hashing import Advance, all_sha256_of
 from waybill.cli.local_files import Local, failed, in_directory, in_portions
 from waybill.cli.parts import ABORT, Gone, Parts, going_on, is_of
 from waybill.cli.report import bars, complain
@@ -88,18 +88,8 @@ class Work:
 
     async def _hashed(self, files: Sequence[Local]) -> dict[Local, str]:
         """Those that can be read, with their SHA-256."""
-
-        def hashed() -> list[str | OSError]:
-            found: list[str | OSError] = []
-            for file in files:
-                try:
-                    found.append(sha256_of(file.path, self._stop, self.read))
-                except OSError as error:
-                    found.append(error)
-            return found
-
         async with self._hashing:
-            found = await asyncio.to_thread(hashed)
+            found = await asyncio.to_thread(all_sha256_of, [file.path for file in files], self._stop, self.read)
         digests = {}
         for file, digest in zip(files, found, strict=True):
             if isinstance(digest, OSError):
