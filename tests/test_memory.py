@@ -14,8 +14,9 @@ from tortoise import Tortoise
 
 from access import remembered, uses
 from access.buckets import Memory
-from graph import documents, quick
-from models import database
+from graph import by_variables, documents
+from models import database, depths
+from storage import given
 from tests.access.conftest import Door, door
 from tests.conftest import NewCaller
 from tests.held import entries
@@ -39,7 +40,9 @@ CREATE = "mutation($id: String!) { createBatch(input: {batchId: $id}) { batch { 
 def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which are reached within the rounds."""
     monkeypatch.setattr(documents, "_MOST_REMEMBERED", 2_000)
-    monkeypatch.setattr(quick, "_MOST_REMEMBERED", 4)
+    monkeypatch.setattr(by_variables, "_MOST", 4)
+    monkeypatch.setattr(depths, "MOST", 10)
+    monkeypatch.setattr(given, "MOST", 10)
     monkeypatch.setattr(remembered, "SECONDS", 3600.0)
     monkeypatch.setattr(remembered, "_MOST", 10)
     monkeypatch.setattr(uses, "_MOST", 10)
