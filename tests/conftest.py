@@ -6,6 +6,7 @@ And one SeaweedFS, from the first test that needs it.
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import secrets
 import socket
@@ -66,6 +67,15 @@ def pytest_collection_finish() -> None:
     """What is here now stays to the end: the collector need not look at it again and again."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """Commands that run in this process set up the log, which the next test may look at."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
 
 
 def url_of(name: str) -> str:

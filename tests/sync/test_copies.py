@@ -159,9 +159,9 @@ async def test_reading_costs_points_of_the_key_and_urls_those_of_the_tenant(
     spent: list[tuple[str, int]] = []
     original = Rates.reserve
 
-    async def reserve(self: Rates, payer: Payer, points: int, already: int = 0) -> object:
+    async def reserve(self: Rates, payer: Payer, points: int, already: int = 0, least: int = 0) -> object:
         spent.append((payer.key_id, points - already))
-        return await original(self, payer, points, already)
+        return await original(self, payer, points, already, least)
 
     monkeypatch.setattr(Rates, "reserve", reserve)
     await copies.get(key)

@@ -196,9 +196,9 @@ async def test_image_costs_more_when_it_has_to_be_made(copies: Copies, monkeypat
     spent: list[int] = []
     original = Rates.reserve
 
-    async def reserve(self: Rates, payer: Payer, points: int, already: int = 0) -> object:
+    async def reserve(self: Rates, payer: Payer, points: int, already: int = 0, least: int = 0) -> object:
         spent.append(points - already)
-        return await original(self, payer, points, already)
+        return await original(self, payer, points, already, least)
 
     monkeypatch.setattr(Rates, "reserve", reserve)
     for _ in range(2):
