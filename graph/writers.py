@@ -6,10 +6,7 @@ the byte as it would have been. Whatever else is selected (``NotPlain``), and wh
 graphql-core.
 """
 
-from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
@@ -22,18 +19,15 @@ from graphql import (
 )
 from graphql.execution.values import get_argument_values
 
+from graph import leaves
 from graph.context import Context
 from graph.literals import has_variable
-from graph.scalars import format_datetime
 from graph.selection import NotPlain, Selected, fragments_of, select
 from graph.types.files import Reading, reading
-from models import ids, pages
 from models.errors import BadInput
 from models.pages import Page, Row
 from models.reads import Parts
 
-_OfRow: TypeAlias = Callable[[Row], str]
-_OfPage: TypeAlias = Callable[[Page, _OfRow], str]
 _PAIR = 10  # characters at least of a value of a pair, as JSON
 
 
@@ -43,82 +37,6 @@ class Written(NamedTuple):
     json: str
     values: int
     characters: int
-
-
-# -- leaves: from a row to what stands in the answer ---------------------------------------------------------------
-
-
-def _text(value: str) -> str:
-    return orjson.dumps(value).decode()
-
-
-def _global_id(type_name: str, column: str) -> _OfRow:
-    form = f"{type_name}:%d".encode()
-
-    def write(row: Row) -> str:
-        return f'"{b2a_base64(form % row[column], newline=False).decode()}"'
-
-    return write
-
-
-@lru_cache(4096)
-def _millisecond(time: int) -> str:
-    return f'"{format_datetime(ids.created_at(time << ids.TIME_SHIFT))}"'
-
-
-def _made_at(column: str) -> _OfRow:
-    return lambda row: _millisecond(row[column] >> ids.TIME_SHIFT)
-
-
-def _string(column: str) -> _OfRow:
-    return lambda row: _text(row[column])
-
-
-_moment = lru_cache(4096)(format_datetime)
-_again = lru_cache(4096)(_text)  # pages have few batches
-_BATCH: dict[str, _OfRow] = {
-    "id": _global_id("Batch", "batch_pk"),
-    "batchId": lambda row: _again(row["batch_id"]),
-    "createdAt": _made_at("batch_pk"),
-}
-_OBJECT: dict[str, _OfRow] = {
-    "id": _global_id("Object", "id"),
-    "objectId": _string("object_id"),
-    "createdAt": _made_at("id"),
-    "updatedAt": lambda row: f'"{_moment(row["updated_at"])}"',
-}
-_FILE: dict[str, _OfRow] = {
-    "state": lambda row: f'"{row["file_state"]}"',
-    "name": _string("file_name"),
-    "contentType": _string("file_type"),
-    "size": lambda row: str(row["file_size"]),
-    "sha256": lambda row: "null" if row["file_sha256"] is None else f'"{row["file_sha256"].hex()}"',
-    "completedAt": lambda row: "null" if (at := row["file_completed_at"]) is None else f'"{format_datetime(at)}"',
-}
-_COLUMNS = {
-    "state": ["file_state"],
-    "name": ["file_name"],
-    "contentType": ["file_type"],
-    "size": ["file_size"],
-    "sha256": ["file_sha256"],
-    "completedAt": ["file_completed_at"],
-    "access": ["file_state", "file_bucket", "file_key", "file_name", "file_type"],
-}
-
-
-def _pairs_as_kept(row: Row) -> str:
-    """As PostgreSQL writes them, without its spaces.
-
-    Within a text each quotation mark has a backslash before it, and after one that ends a text comes no name: what is
-    looked for is found between texts only.
-    """
-    data: str = row["data"]
-    data = data.replace('}, {"key": ', '},{"key":').replace(', "value": ', ',"value":')
-    return data.replace('[{"key": ', '[{"key":', 1)
-
-
-_ACCESS = {"url": '"{url}"', "expiresAt": '"{moment(until)}"'}  # in URLs nothing has to be escaped
-_AS_KEPT = [("key", "key"), ("value", "value")]
 
 
 PageWriter: TypeAlias = Callable[[Page, bytes, Context], Written]
@@ -139,7 +57,7 @@ class Writer:
     def __init__(self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
         self._schema = schema
         self._fragments = fragments
-        self._named: dict[str, Any] = {"moment": _moment}
+        self._named: dict[str, Any] = dict(leaves.NAMES)
         self._leaves = 0
         self.data = self.batch = False  # whether they are read
         self._columns: set[str] = set()  # of a file
@@ -151,7 +69,11 @@ class Writer:
     def of_page(self, below: Sequence[SelectionSetNode]) -> PageWriter:
         """Of a connection, whose cursors are of the list with the digest."""
         write = self._connection(below)
-        return lambda page, digest, context: self._counted(write(page, cursors(digest), context), len(page.rows) + 1)
+
+        def written(page: Page, digest: bytes, context: Context) -> Written:
+            return self._counted(write(page, leaves.end_of_cursors(digest), context), len(page.rows) + 1)
+
+        return written
 
     def of_object(self, below: Sequence[SelectionSetNode]) -> Callable[[Row, Context], Written]:
         write = self._compiled("row, context", self._object("Object", below, self._in_object))
@@ -160,7 +82,7 @@ class Writer:
     def _counted(self, text: str, times: int) -> Written:
         return Written(text, self._leaves * times + (len(text) // _PAIR if self.data else 0), len(text))
 
-    # Templates are the inside of an f-string, with functions of ``row`` or ``page``; names of GraphQL are as they are.
+    # Templates are the inside of an f-string of ``row`` or ``page``, as leaves are; names of GraphQL are as they are.
 
     def _connection(self, below: Sequence[SelectionSetNode]) -> Callable[..., str]:
         lists = 0
@@ -168,7 +90,7 @@ class Writer:
         def template(one: Selected) -> str:
             nonlocal lists
             if one.name == "pageInfo":
-                return self._leaves_of("PageInfo", _PAGE_INFO, one.below, "page, cursor")
+                return self._leaves_of("PageInfo", leaves.PAGE_INFO, one.below)
             lists += 1
             if one.name == "edges":
                 return self._rows(self._object("ObjectEdge", one.below, self._in_edge))
@@ -179,28 +101,25 @@ class Writer:
         whole = self._object("ObjectConnection", below, template)
         if lists > 1:  # rows that are handed out again are counted again
             raise NotPlain
-        return self._compiled("page, cursor, context", whole)
+        return self._compiled("page, end, context", whole)
 
     def _rows(self, template: str) -> str:
-        listed = self._compiled("page, cursor, context", template, " for row in page.rows")
-        return f"{{{self._named_as(listed)}(page, cursor, context)}}"
+        listed = self._compiled("page, end, context", template, " for row in page.rows")
+        return f"{{{self._named_as(listed)}(page, end, context)}}"
 
     def _in_edge(self, one: Selected) -> str:
         if one.name == "node":
             return self._object("Object", one.below, self._in_object)
-        if one.name != "cursor":
-            raise NotPlain
-        self._leaves += 1
-        return '"{cursor(row)}"'
+        return self._leaf(leaves.EDGE, one)
 
     def _in_object(self, one: Selected) -> str:
         match one.name:
             case "data":
                 self.data = True
-                return f"{{{self._named_as(self._pairs(one.below))}(row)}}"
+                return self._pairs(one.below)
             case "batch":
                 self.batch = True
-                return self._leaves_of("Batch", _BATCH, one.below)
+                return self._leaves_of("Batch", leaves.BATCH, one.below)
             case "file":
                 self._columns.add("file_pk")
                 write = self._compiled("row, context", self._object("File", one.below, self._in_file))
@@ -209,12 +128,12 @@ class Writer:
                     return "null" if row["file_pk"] is None else write(row, context)
 
                 return f"{{{self._named_as(file)}(row, context)}}"
-        return self._leaf(_OBJECT, one, "row")
+        return self._leaf(leaves.OBJECT, one)
 
     def _in_file(self, one: Selected) -> str:
-        self._columns.update(_COLUMNS.get(one.name, ()))
+        self._columns.update(leaves.COLUMNS.get(one.name, ()))
         if one.name != "access":
-            return self._leaf(_FILE, one, "row")
+            return self._leaf(leaves.FILE, one)
         self.batch = True  # which the audit log names
         definition = self._schema.type_map["File"].fields["access"]  # type: ignore[attr-defined]
         if any(has_variable(argument.value) for argument in one.node.arguments or ()):
@@ -224,33 +143,21 @@ class Writer:
             asked = Reading.of(given.get("expiresIn"), given.get("disposition"))
         except BadInput:
             raise NotPlain from None
-        write = self._compiled("url, until", self._object("Access", one.below, self._in_access))
+        write = self._compiled("url, until", self._leaves_of("Access", leaves.ACCESS, one.below))
 
         def access(row: Row, context: Context) -> str:
             return write(*reading(context, row, asked))
 
         return f"{{{self._named_as(access)}(row, context)}}"
 
-    def _in_access(self, one: Selected) -> str:
-        if one.name not in _ACCESS:
+    def _leaves_of(self, type_name: str, of: Mapping[str, str], below: Sequence[SelectionSetNode]) -> str:
+        return self._object(type_name, below, lambda one: self._leaf(of, one))
+
+    def _leaf(self, of: Mapping[str, str], one: Selected) -> str:
+        if one.name not in of:
             raise NotPlain
         self._leaves += 1
-        return _ACCESS[one.name]
-
-    def _leaves_of(
-        self,
-        type_name: str,
-        leaves: Mapping[str, Callable[..., str]],
-        below: Sequence[SelectionSetNode],
-        of: str = "row",
-    ) -> str:
-        return self._object(type_name, below, lambda one: self._leaf(leaves, one, of))
-
-    def _leaf(self, leaves: Mapping[str, Callable[..., str]], one: Selected, of: str) -> str:
-        if one.name not in leaves:
-            raise NotPlain
-        self._leaves += 1
-        return f"{{{self._named_as(leaves[one.name])}({of})}}"
+        return of[one.name]
 
     def _object(self, type_name: str, below: Sequence[SelectionSetNode], template: Callable[[Selected], str]) -> str:
         parts = []
@@ -262,15 +169,19 @@ class Writer:
                 parts.append(f'"{name}":{template(one)}')
         return "{{" + ",".join(parts) + "}}"
 
-    def _pairs(self, below: Sequence[SelectionSetNode]) -> _OfRow:
+    def _pairs(self, below: Sequence[SelectionSetNode]) -> str:
         wanted = [(name, one.name) for name, one in self._select("Datum", below).items()]
-        if wanted == _AS_KEPT:
-            return _pairs_as_kept
+        if wanted == leaves.KEPT:
+            return leaves.PAIRS
         if not {of for _, of in wanted} <= {"key", "value"}:
             raise NotPlain
-        return lambda row: orjson.dumps(
-            [{name: pair[of] for name, of in wanted} for pair in orjson.loads(row["data"])]
-        ).decode()
+
+        def pairs(row: Row) -> str:
+            return orjson.dumps(
+                [{name: pair[of] for name, of in wanted} for pair in orjson.loads(row["data"])]
+            ).decode()
+
+        return f"{{{self._named_as(pairs)}(row)}}"
 
     def _select(self, type_name: str, below: Sequence[SelectionSetNode]) -> dict[str, Selected]:
         return select(self._schema, self._schema.type_map[type_name], below, self._fragments)
@@ -285,39 +196,3 @@ class Writer:
         source = f"lambda {arguments}: '[' + ','.join([{text}{loop}]) + ']'" if loop else f"lambda {arguments}: {text}"
         write: Callable[..., str] = eval(source, self._named)  # noqa: S307 - nothing of it is anybody else's
         return write
-
-
-_CURSOR = Struct(">Bq")
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")  # of bytes, for characters take ten times as long
-
-
-@lru_cache(1_000)
-def _after_key(digest: bytes) -> str:
-    return pages.cursor(0, digest)[12:]
-
-
-def cursors(digest: bytes) -> _OfRow:
-    """As ``pages.cursor`` for one list: nine bytes are twelve characters, and what follows is the same in all."""
-    same = _after_key(digest)
-    pack = _CURSOR.pack
-
-    def cursor(row: Row) -> str:
-        return b2a_base64(pack(1, row["id"]), newline=False).translate(_URL_SAFE).decode() + same
-
-    return cursor
-
-
-def _cursor_of(index: int) -> _OfPage:
-    return lambda page, cursor: f'"{cursor(page.rows[index])}"' if page.rows else "null"
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"
-
-
-_PAGE_INFO: dict[str, _OfPage] = {
-    "hasNextPage": lambda page, _: _boolean(page.has_next),
-    "hasPreviousPage": lambda page, _: _boolean(page.has_previous),
-    "startCursor": _cursor_of(0),
-    "endCursor": _cursor_of(-1),
-}
