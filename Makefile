@@ -19,7 +19,7 @@ run: install ## start everything on this machine
 	$(BIN)/waybill dev
 
 test: install lint types schema ## every check and every test
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 4 --dist worksteal
 
 test-pg15: install ## the database tests on Debian's PostgreSQL 15
 	@test -x /usr/lib/postgresql/15/bin/postgres || { echo "this needs PostgreSQL 15: apt-get install postgresql-15"; exit 1; }
