@@ -1,10 +1,10 @@
-"""One request sent again and again by wrk, which is faster than anything it measures."""
+"""Requests sent again and again by wrk, which is faster than anything it measures."""
 
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,10 @@ _SCRIPT = """
 wrk.method = "POST"
 wrk.body = [==[{body}]==]
 {headers}
+local others = {{{others}}}
+if #others > 0 then
+  request = function() return wrk.format(nil, nil, nil, others[math.random(#others)]) end
+end
 done = function(summary, latency, requests)
   io.write(string.format("requests %d seconds %f p50 %f p99 %f errors %d\\n", summary.requests,
     summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
@@ -27,6 +31,7 @@ class Request(NamedTuple):
     url: str
     body: Mapping[str, object]
     headers: dict[str, str]
+    others: Sequence[Mapping[str, object]] = ()  # bodies, of which each request has any instead
 
 
 class Load(NamedTuple):
@@ -43,7 +48,9 @@ def measure(request: Request, connections: int, seconds: int) -> Load:
     lines = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items())
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "request.lua"
-        script.write_text(_SCRIPT.format(body=orjson.dumps(request.body).decode(), headers=lines))
+        body, *others = (orjson.dumps(one).decode() for one in (request.body, *request.others))
+        listed = ",".join(f"[==[{one}]==]" for one in others)
+        script.write_text(_SCRIPT.format(body=body, headers=lines, others=listed))
         command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script), request.url]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.search(r"requests (\d+) seconds (\S+) p50 (\S+) p99 (\S+) errors (\d+)", said)

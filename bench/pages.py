@@ -5,8 +5,9 @@
 One process each, one PostgreSQL, the load from wrk; the peers take turns within each round. Medians of all rounds, and
 the least and the most of them. Before that, all must have answered with the same objects.
 
-The same page is asked for again and again, so that its URLs are those that were given before; "cold" is Waybill that
-remembers none of them, so that each is signed, and written down in the audit log, each time.
+"page" and "batch" are the first page again and again, "pages" any of the newest five hundred objects' next pages, "one"
+any of five hundred objects. The URLs of "batch" are those that were given before; "cold" is Waybill that remembers none
+of them, so that each is signed, and written down in the audit log, each time.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ _HERE = Path(__file__).parent
 _NODE = _HERE / "peers" / "postgraphile"
 _START_SECONDS = 60
 _FILTERED = 10  # objects of a page
+_ANY = 500  # objects that are asked for, or after
 
 
 def _called(function: str, variables: str) -> str:
@@ -51,6 +53,7 @@ _OWN = "id objectId createdAt data { key value }"
 _THEIRS = "id objectId updatedAt data"
 _FILE = "file { access { url } }"
 _ALL = "allObjects(first: $n, condition: {tenantId: $t}, orderBy: ROW_ID_DESC)"
+_AFTER = _ALL.replace("(", "(after: $after, ", 1)
 _WITH = {
     "objectsWith": "$equal: String!",
     "objectsFrom": "$equal: String!, $key: String!, $gte: Float!",
@@ -60,6 +63,7 @@ _BY_ID = "objectByTenantIdAndObjectId(objectId: $n, tenantId: $t)"
 WAYBILL = {
     "page": f"query ($n: Int!) {{ {_page('objects(first: $n)', _OWN)} }}",
     "batch": f"query ($n: Int!) {{ {_page('objects(first: $n)', f'{_OWN} batch {{ batchId }} {_FILE}')} }}",
+    "pages": f"query ($n: Int!, $after: String) {{ {_page('objects(first: $n, after: $after)', _OWN)} }}",
     "one": f"query ($n: String!) {{ object(objectId: $n) {{ {_OWN} }} }}",
     "filter": f"query ($n: Int!, $where: ObjectWhere) {{ {_page('objects(first: $n, where: $where)', _OWN)} }}",
 }
@@ -67,6 +71,7 @@ STOCK = WAYBILL | {"batch": WAYBILL["batch"].replace(_FILE, "")}
 POSTGRAPHILE = {
     "page": f"query ($n: Int!, $t: BigInt!) {{ {_page(_ALL, _THEIRS)} }}",
     "batch": f"query ($n: Int!, $t: BigInt!) {{ {_page(_ALL, f'{_THEIRS} batchByTenantIdAndBatchPk {{ batchId }}')} }}",
+    "pages": f"query ($n: Int!, $t: BigInt!, $after: Cursor) {{ {_page(_AFTER, _THEIRS)} }}",
     "one": f"query ($n: String!, $t: BigInt!) {{ {_BY_ID} {{ {_THEIRS} }} }}",
 } | {
     name: f"query ($n: Int!, $t: BigInt!, {variables}) {{ {_page(_called(name, variables), _THEIRS)} }}"
@@ -81,15 +86,16 @@ class Case(NamedTuple):
     value: int | str
     connections: int
     wanted: Wanted | None = None
+    ids: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         what = "one" if self.what == "one" else f"{self.what} {self.value}"
         return f"{what}, {self.connections} at once"
 
 
-def cases_of(object_id: str, filters: dict[str, Wanted]) -> list[Case]:
-    pages = [Case(what, n, c) for what in ("page", "batch") for n in (10, 100) for c in (1, 16)]
-    ones = [Case("one", object_id, c) for c in (1, 16)]
+def cases_of(object_ids: tuple[str, ...], filters: dict[str, Wanted]) -> list[Case]:
+    pages = [Case(what, n, c) for what in ("page", "batch", "pages") for n in (10, 100) for c in (1, 16)]
+    ones = [Case("one", object_ids[0], c, ids=object_ids) for c in (1, 16)]
     return pages + ones + [Case("filter", name, 1, one) for name, one in filters.items()]
 
 
@@ -102,7 +108,7 @@ class Peer(NamedTuple):
     queries: dict[str, str]  # none: what is asked for is named
     headers: dict[str, str]
     variables: dict[str, object]
-    cases: tuple[str, ...] = ("page", "batch", "one")
+    cases: tuple[str, ...] = ("page", "batch", "pages", "one", "filter")
 
     def request(self, port: int, case: Case) -> Request:
         url = f"http://127.0.0.1:{port}{self.path}"
@@ -116,6 +122,32 @@ class Peer(NamedTuple):
             return Request(url, {"what": query, "value": n, "wanted": case.wanted and case.wanted.plain}, {})
         body = {"query": self.queries[query], "variables": {"n": n, **variables, **self.variables}}
         return Request(url, body, self.headers)
+
+    def requests(self, port: int, case: Case) -> Request:
+        """With the others that are sent in its place."""
+        request = self.request(port, case)
+        if case.what == "one":
+            others = [self.request(port, case._replace(value=one)).body for one in case.ids]
+        elif case.what == "pages":
+            others = [_with(request.body, "after", cursor) for cursor in _cursors(request)]
+        else:
+            return request
+        return request._replace(others=others)
+
+
+def _with(body: Mapping[str, object], name: str, value: object) -> Mapping[str, object]:
+    variables = body.get("variables")
+    return {**body, "variables": {**variables, name: value}} if isinstance(variables, dict) else {**body, name: value}
+
+
+def _cursors(request: Request) -> list[str]:
+    found = [""]
+    asked = _with(request.body, "n", 100) if "query" in request.body else {**request.body, "value": 100}
+    while len(found) <= _ANY:
+        body = _with(asked, "after", found[-1]) if found[-1] else asked
+        answer = httpx.post(request.url, json=body, headers=request.headers).text
+        found += re.findall(r'"cursor" ?: ?"([^"]*)"', answer)
+    return found[1:]
 
 
 def peers(url: str, key: str, tenant_id: int) -> list[Peer]:
@@ -139,7 +171,7 @@ def peers(url: str, key: str, tenant_id: int) -> list[Peer]:
         Peer("cold", [python, "-m", "bench.peers.forgetful"], root, own, "/graphql", WAYBILL, headers, {}, ("batch",)),
         Peer("limit", limit, root, database, "/graphql", {}, {}, {}),
         Peer("postgraphile", node, _NODE, database, "/graphql", POSTGRAPHILE, {}, {"t": str(tenant_id)}),
-        Peer("stock", stock, root, database, "/graphql/", STOCK, {}, {}),
+        Peer("stock", stock, root, database, "/graphql/", STOCK, {}, {}, ("page", "batch", "one", "filter")),
     ]
 
 
@@ -180,19 +212,25 @@ Results = dict[Case, dict[str, list[Load]]]
 
 
 def rounds(found: list[Peer], cases: list[Case], count: int, seconds: int) -> Results:
-    results: Results = {case: {peer.name: [] for peer in found} for case in cases}
+    results: Results = {case: {peer.name: [] for peer in found if case.what in peer.cases} for case in cases}
     with contextlib.ExitStack() as stack:
         ports = {peer.name: stack.enter_context(running(peer)) for peer in found}
+        requests = {
+            (peer.name, case): peer.requests(ports[peer.name], case)
+            for peer in found
+            for case in cases
+            if case.what in peer.cases
+        }
         for case in cases:
-            _compare({peer.name: peer.request(ports[peer.name], case) for peer in found})
+            _compare({name: request for (name, of), request in requests.items() if of == case})
         for peer in found:
             for case in [case for case in cases if case.what in peer.cases]:
-                measure(peer.request(ports[peer.name], case), case.connections, 1)  # warms up
+                measure(requests[peer.name, case], case.connections, 1)  # warms up
         for number in range(count):
             for case in cases:
                 turn = number % len(found)
                 for peer in [one for one in found[turn:] + found[:turn] if case.what in one.cases]:
-                    load = measure(peer.request(ports[peer.name], case), case.connections, seconds)
+                    load = measure(requests[peer.name, case], case.connections, seconds)
                     results[case][peer.name].append(load)
                 shown = {name: round(loads[-1].per_second) for name, loads in results[case].items() if loads}
                 print(f"round {number + 1}: {case}: {shown}", flush=True)
@@ -226,10 +264,16 @@ def figures(measured: Results) -> Iterator[Figure]:
 async def prepare(url: str, chosen: argparse.Namespace) -> tuple[str, int, list[Case]]:
     if chosen.flights:
         key, tenant_id = await flights.prepare(url, chosen.flights)
-        cases = cases_of("2013-07-04 UA1506 EWR", wanted.FLIGHTS)
+        filters = wanted.FLIGHTS
     else:
         key, tenant_id = await data.prepare(url, chosen.objects)
-        cases = cases_of("object 4711", wanted.GENERATED)
+        filters = wanted.GENERATED
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch(
+        "SELECT object_id FROM objects WHERE tenant_id = $1 ORDER BY hashint8(id) LIMIT $2", tenant_id, _ANY
+    )
+    await connection.close()
+    cases = cases_of(tuple(row["object_id"] for row in rows), filters)
     return key, tenant_id, [case for case in cases if not chosen.cases or case.what in chosen.cases.split(",")]
 
 
@@ -247,7 +291,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--only", default="", help="peers, comma separated")
-    parser.add_argument("--cases", default="", help="page, batch, one, filter")
+    parser.add_argument("--cases", default="", help="page, batch, pages, one, filter")
     parser.add_argument("--json", type=Path, required=True)
     chosen = parser.parse_args()
     with postgres.running(chosen.data_dir) as url:

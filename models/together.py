@@ -1,7 +1,7 @@
 """What is asked at the same time is read together: one statement for all that ask in one turn of the event loop.
 
-The first of a turn is not held up for those who may follow. No statement is shared that was sent before somebody asked,
-as it may not see what was written until then.
+The first of a turn is not held up for those who may follow, and who asks while nothing is under way is taken to be the
+only one. No statement is shared that was sent before somebody asked, as it may not see what was written until then.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ _Future: TypeAlias = "asyncio.Future[_Answers | None]"
 
 _lines: dict[Hashable, "_Line"] = {}  # of this turn of the event loop
 _tasks: set[asyncio.Task[None]] = set()
+_under_way = 0
 
 
 class _Line:
@@ -60,11 +61,17 @@ async def ask(
 
     None where that leaves it out. Not for transactions.
     """
+    global _under_way  # noqa: PLW0603 - of the process, as its event loop
     key = database.client(), of, scope
     if (line := _lines.get(key)) is None:
-        _lines[key] = line = _Line(scope.tenant_id, together)
-        asyncio.get_running_loop().call_soon(_turn_over, key)
-        return await alone(question)
+        if _under_way:
+            _lines[key] = _Line(scope.tenant_id, together)
+            asyncio.get_running_loop().call_soon(_turn_over, key)
+        _under_way += 1
+        try:
+            return await alone(question)
+        finally:
+            _under_way -= 1
     future: _Future = asyncio.get_running_loop().create_future()
     line.waiting.append((question, future))
     if (answers := await future) is None:

@@ -19,14 +19,16 @@ _PAGE = """
         'pageInfo', json_build_object('hasNextPage', count(*) > $2, 'hasPreviousPage', false,
             'startCursor', max(id)::text, 'endCursor', (min(id) FILTER (WHERE place <= $2))::text))))::text
     FROM (SELECT {columns}, row_number() OVER (ORDER BY o.id DESC) AS place FROM objects o {joins}
-          WHERE o.tenant_id = $1 ORDER BY o.id DESC LIMIT $2 + 1) AS s
+          WHERE o.tenant_id = $1{after} ORDER BY o.id DESC LIMIT $2 + 1) AS s
 """
 _NODE = "'id', id::text, 'objectId', object_id, 'createdAt', updated_at, 'data', data"
-PAGE = _PAGE.format(node=f"json_build_object({_NODE})", columns="o.*", joins="")
+PAGE = _PAGE.format(node=f"json_build_object({_NODE})", columns="o.*", joins="", after="")
+PAGES = _PAGE.format(node=f"json_build_object({_NODE})", columns="o.*", joins="", after=" AND o.id < $3::text::bigint")
 PAGE_WITH_BATCH = _PAGE.format(
     node=f"json_build_object({_NODE}, 'batch', json_build_object('batchId', batch_id), 'file', null)",
     columns="o.*, b.batch_id",
     joins="JOIN batches b ON b.id = o.batch_pk",
+    after="",
 )
 ONE = f"""
     SELECT json_build_object('data', json_build_object('object', json_build_object({_NODE})))::text
@@ -56,7 +58,7 @@ def filtered(pairs: list[tuple[str, str | float, str]], leads: bool) -> tuple[st
     where = " AND ".join(["p.tenant_id = $1", *listed, *looked_up])
     page = f"(SELECT {key} AS pk FROM {source} WHERE {where} ORDER BY {key} DESC LIMIT $2 + 1)"
     joins = f"JOIN {page} AS f ON f.pk = o.id"
-    return _PAGE.format(node=f"json_build_object({_NODE})", columns="o.*", joins=joins), [
+    return _PAGE.format(node=f"json_build_object({_NODE})", columns="o.*", joins=joins, after=""), [
         one for pair in pairs for one in pair[:2]
     ]
 
@@ -66,14 +68,15 @@ async def answer(request: Request) -> Response:
     state = request.app.state
     connection: asyncpg.Connection
     async with state.pool.acquire() as connection:
-        arguments: list[str | float] = []
+        arguments: list[str | float] = [asked.get("after", NEWEST)] if asked["what"] == "pages" else []
         if (statement := STATEMENTS.get(asked["what"])) is None:
             statement, arguments = filtered(*asked["wanted"])
         text = await connection.fetchval(statement, state.tenant_id, asked["value"], *arguments)
     return Response(text, media_type="application/json")
 
 
-STATEMENTS = {"page": PAGE, "batch": PAGE_WITH_BATCH, "one": ONE}
+NEWEST = str((1 << 63) - 1)
+STATEMENTS = {"page": PAGE, "pages": PAGES, "batch": PAGE_WITH_BATCH, "one": ONE}
 
 
 @asynccontextmanager
