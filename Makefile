@@ -43,7 +43,7 @@ bench: install bench/peers/postgraphile/node_modules $(FLIGHTS) ## compare with 
 	$(BIN)/python -m bench.filters $(OF_OBJECTS) --json $(RESULTS)/filters.json
 	$(BIN)/python -m bench.filters $(OF_FLIGHTS) --json $(RESULTS)/flight-filters.json
 	$(BIN)/python -m bench.writes $(OF_OBJECTS) --rounds $(ROUNDS)
-	$(BIN)/python -m bench.start $(OF_OBJECTS) --rounds $(ROUNDS)
+	$(BIN)/python -m bench.start --data-dir .waybill-bench/$(OBJECTS) --rounds $(ROUNDS)
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.report --results $(RESULTS)
 

@@ -8,6 +8,7 @@ these is found out before, see ``depths.py``.
 
 from typing import TYPE_CHECKING
 
+from models.distinct import united
 from models.filters import Condition, Granted, InBatch, InOuterBatch
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def with_batches(sql: "Sql", granted: Granted, objects: str, others: Condition, 
         f"SELECT l.object_pk FROM grants {h} CROSS JOIN LATERAL ({newest}) AS l"
         f" WHERE {h}.user_id = {user} AND {h}.object_pk IS NULL {end}"
     )
-    return f"SELECT object_pk FROM (({objects}) UNION ({batches})) AS u {end}"
+    return united([objects, batches], end)
 
 
 def batches(sql: "Sql", granted: Granted, narrow: "Narrow", direction: str) -> str:

@@ -8,6 +8,7 @@ quick.
 from typing import TYPE_CHECKING
 
 from models import granted
+from models.distinct import united
 from models.driving import Both
 from models.filters import All, AnyOf, Condition, Granted, HasPair
 
@@ -20,7 +21,7 @@ def source(sql: "Sql", both: Both, others: Condition, narrow: "Narrow", end: str
     sources = [_merged(sql, both.one, other, others, narrow, end) for other in both.other]
     merged = sources[0]
     if len(sources) > 1:
-        merged = f"SELECT object_pk FROM ({' UNION '.join(f'({one})' for one in sources)}) AS c {end}"
+        merged = united(sources, end)
     if isinstance(both.one, Granted):
         return granted.with_batches(sql, both.one, merged, All((AnyOf(both.other), others)), narrow, end)
     return merged

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from models import granted, ids, merged, zones
+from models.distinct import distinct, united
 from models.driving import FAR, Both, distance, driver, flat, lead
 from models.errors import BadInput
 from models.filters import (
@@ -210,7 +211,7 @@ class Sql:
     def _driven(self, driving: Condition | Both, others: Condition, narrow: Narrow, end: str) -> str:
         if isinstance(driving, AnyOf) and distance(driving) < FAR:
             parts = [self._driven(*driver(All((part, others))), narrow, end) for part in driving.of]
-            return f"SELECT object_pk FROM ({' UNION '.join(f'({part})' for part in parts)}) AS u {end}"
+            return united(parts, end)
         if isinstance(driving, Granted):
             singly = any(isinstance(part, InBatch | InOuterBatch) for part in flat(others))
             return granted.source(self, driving, others, narrow, end, singly=singly)
@@ -240,12 +241,13 @@ class Sql:
             pair = self.alias()
             begin = self.test(batch, "null", f"{pair}.batch_pk")
         key = f"{pair}.object_pk"
-        select = f"SELECT {'' if once else 'DISTINCT '}{key} FROM object_pairs {pair} WHERE {begin}"
+        select = f"SELECT {'' if once else distinct(key)} {key} FROM object_pairs {pair} WHERE {begin}"
         tests = f"{self.test(others, key, f'{pair}.batch_pk')} AND {narrow(key)} {end}"
         if isinstance(driving.test, OneOf):  # one ordered index range per value, however many values
             one = self.pair(HasPair(driving.key, Equals("")), pair, value="w.value")
             values = self.unnested(driving.test)
-            return f"SELECT DISTINCT object_pk FROM {values} CROSS JOIN LATERAL ({select}{one} AND {tests}) AS l {end}"
+            found = f"{values} CROSS JOIN LATERAL ({select}{one} AND {tests}) AS l {end}"
+            return f"SELECT {distinct('object_pk')} object_pk FROM {found}"
         return f"{select}{self.pair(driving, pair)} AND {tests}"
 
     def _unordered(self, batch: Condition, driving: HasPair, others: Condition, narrow: Narrow, end: str) -> str:
