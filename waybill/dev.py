@@ -78,13 +78,19 @@ def run(data_dir: Path, settings: Settings) -> None:
             web = uvicorn.Config(app, loop="none", timeout_graceful_shutdown=3, **uvicorn_options(settings))
             settle()
             runner.run(_serve(web, listener, servers, lambda: _welcome(settings, key, data_dir)))
+        _stopped()
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is stopped: what comes now would make a failure of it
+        _stopped()
     except PermissionError as error:
         what = f"{error.filename} belongs to another user"
         raise DevError(f"{what}: run waybill dev as that user, or pass another --data-dir") from error
     except OSError as error:
         raise DevError(f"waybill dev cannot run in {data_dir}: {error}") from error
+
+
+def _stopped() -> None:
+    """All is: an interrupt that comes now would make a failure of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def with_files(settings: Settings, storage: seaweedfs.Server) -> Settings:

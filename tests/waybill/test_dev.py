@@ -42,6 +42,7 @@ class Dev:
     url: str
     key: str
     curl: str
+    error: Path  # what it says is wrong
 
     def post(self, query: str, key: str | None = None) -> httpx.Response:
         headers = {"Authorization": f"Bearer {key or self.key}"}
@@ -75,7 +76,7 @@ def dev(
         with processes.running(*command, out=out, error=error, prepare=prepare, **environ) as process:
             wait_for(lambda: process.exitcode is not None or (out.exists() and out.read_text().count("\n") == 4), 60)
             assert process.exitcode is None, error.read_text()
-            yield Dev(process, *said(out.read_text()))
+            yield Dev(process, *said(out.read_text()), error)
 
 
 def said(output: str) -> tuple[str, str, str]:
@@ -209,7 +210,7 @@ def test_impatient_ctrl_c_stops_everything_all_the_same(used: Path) -> None:
         while service.process.exitcode is None:
             processes.send(service.process, signal.SIGINT)
             time.sleep(0.05)
-        assert service.process.exitcode in (0, 130, -signal.SIGINT)
+        assert service.process.exitcode in (0, 130, -signal.SIGINT), service.error.read_text()
         assert all(map(gone, servers))
 
 
