@@ -2,42 +2,30 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property, partial
+from functools import partial
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import strawberry
-from strawberry.dataloader import DataLoader
 
 from access import credentials, policy
 from access.copy_urls import CopyUrls
 from access.policy import Caller, Viewer, as_viewer, readable
 from access.sources import Sources
 from graph.limits import too_complex
+from graph.loads import Filter, Loads
 from models import (
-    AccessLevel,
     Action,
     audit,
-    batches,
     copies,
     database,
-    drifting,
-    files,
-    grants,
-    people,
-    reads,
-    sources,
-    syncs,
 )
 from models.audit import Entry
-from models.errors import BadInput, NotFound, StorageUnavailable
+from models.errors import BadInput, StorageUnavailable
 from models.files import NewFile
-from models.filters import Condition, HasKey
-from models.grants import Thing
-from models.pages import Bounds, Page, Row, Scope, bounds, digest
-from models.reads import Parts
+from models.pages import Bounds, Row, Scope, bounds
 from models.trace import current
 from storage import multipart
 from storage.client import Storage, Stored, refusing
@@ -81,47 +69,6 @@ class S3(NamedTuple):
     urls: Urls
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Filter:
-    """What a list is filtered by. The same ``where`` of a document is the same filter of a request."""
-
-    condition: Condition
-    digest: bytes
-
-    @classmethod
-    def of(cls, condition: Condition) -> "Filter":
-        """Raises BadInput where so much text would be sent to the database again and again."""
-        text = repr(condition)  # of frozen dataclasses: equal conditions have equal ones
-        if len(text) > _MOST_CHARACTERS:
-            raise BadInput(f"The filter has more than {_MOST_CHARACTERS:,} characters: ask in parts.")
-        return cls(condition, digest(text))
-
-
-@dataclass(frozen=True)
-class NestedPage:
-    """One batch's page among the same pages of its siblings."""
-
-    batch_pk: int
-    filter: Filter
-    bounds: Bounds
-    parts: Parts
-
-
-@dataclass(frozen=True)
-class NestedCount:
-    batch_pk: int
-    filter: Filter
-
-
-@dataclass(frozen=True)
-class NestedGrants:
-    """One thing's page of grants among the same pages of its siblings; of one user only, if that is given."""
-
-    thing: Thing
-    only_user: int | None
-    bounds: Bounds
-
-
 class Noted(NamedTuple):
     """What is to be written down, and of a URL to read what may be given again once it is."""
 
@@ -137,7 +84,7 @@ def _let_in() -> float:
 
 
 @dataclass
-class Context:
+class Context(Loads):
     caller: Caller
     limits: InputLimits
     s3: S3 | None
@@ -281,132 +228,11 @@ class Context:
         for given, urls in fresh.items():
             self.urls.keep(given, urls)
 
-    # Pages and counts are not kept: an operation's next mutation may change them.
-
-    @cached_property
-    def pages(self) -> DataLoader[NestedPage, Page]:
-        return DataLoader(self._load_pages, cache=False)
-
-    @cached_property
-    def counts(self) -> DataLoader[NestedCount, int]:
-        return DataLoader(self._load_counts, cache=False)
-
-    @cached_property
-    def users(self) -> DataLoader[int, Row]:
-        return DataLoader(self._load_users, cache=False)
-
-    @cached_property
-    def batches(self) -> DataLoader[int, Row]:
-        return DataLoader(self._load_batches, cache=False)
-
-    @cached_property
-    def standings(self) -> DataLoader[int, Row]:
-        return DataLoader(partial(self._load_of_batches, batches.standings), cache=False)
-
-    @cached_property
-    def progress(self) -> DataLoader[int, Row]:
-        return DataLoader(partial(self._load_of_batches, batches.progress), cache=False)
-
-    @cached_property
-    def levels(self) -> DataLoader[Thing, AccessLevel]:
-        return DataLoader(partial(policy.levels, self.viewer), cache=False)
-
-    @cached_property
-    def grants(self) -> DataLoader[NestedGrants, Page]:
-        return DataLoader(self._load_grants, cache=False)
-
-    @cached_property
-    def objects(self) -> DataLoader[tuple[int, Parts], Row]:
-        return DataLoader(self._load_objects, cache=False)
-
-    @cached_property
-    def pending(self) -> DataLoader[int, Row]:
-        return DataLoader(partial(self._load_of_tenant, files.pending), cache=False)
-
-    @cached_property
-    def copies(self) -> DataLoader[int, Row]:
-        """By objects."""
-        return DataLoader(partial(self._load_of_tenant, syncs.copies), cache=False)
-
-    @cached_property
-    def sync_standings(self) -> DataLoader[int, Row]:
-        """By sync sources."""
-        return DataLoader(partial(self._load_of_tenant, sources.standings), cache=False)
-
-    @cached_property
-    def drifts(self) -> DataLoader[int, Row]:
-        """By sync sources."""
-        return DataLoader(partial(self._load_of_tenant, drifting.latest), cache=False)
-
-    async def _load_of_tenant(
-        self, ask: Callable[[int, list[int]], Awaitable[Mapping[int, Row]]], wanted: list[int]
-    ) -> Sequence[Row]:
-        """Null for what has none."""
-        rows = await ask(self.viewer.tenant_id, list(set(wanted)))
-        return [rows.get(key) for key in wanted]
-
-    async def _load_objects(self, wanted: list[tuple[int, Parts]]) -> Sequence[Row]:
-        self.hand_out(len(wanted))
-        found: dict[tuple[int, Parts], Row] = {}
-        for parts, asked in _grouped({one: one[1] for one in wanted}).items():
-            keys = tuple(key for key, _ in asked)
-            page = await reads.objects(self.scope, HasKey(keys), Bounds(len(keys)), parts)
-            found.update(((row["id"], parts), row) for row in page.rows)
-        return [found.get(one) or NotFound() for one in wanted]
-
-    async def _load_pages(self, wanted: list[NestedPage]) -> Sequence[Page]:
-        found: dict[NestedPage, Page] = {}
-        groups = _grouped({key: (key.filter, key.bounds, key.parts) for key in wanted})
-        for (listed, part, parts), keys in groups.items():
-            batches = [key.batch_pk for key in keys]
-            pages = await reads.objects_of_batches(self.scope, batches, listed.condition, part, parts)
-            found.update((key, pages[key.batch_pk]) for key in keys)
-        return [found[key] for key in wanted]
-
-    async def _load_counts(self, wanted: list[NestedCount]) -> Sequence[int]:
-        found: dict[NestedCount, int] = {}
-        for listed, keys in _grouped({key: key.filter for key in wanted}).items():
-            batches = [key.batch_pk for key in keys]
-            counts = await reads.count_objects_of_batches(self.scope, batches, listed.condition)
-            found.update((key, counts[key.batch_pk]) for key in keys)
-        return [found[key] for key in wanted]
-
-    async def _load_batches(self, wanted: list[int]) -> Sequence[Row]:
-        keys = tuple(set(wanted))
-        rows = {row["id"]: row for row in (await reads.batches(self.scope, HasKey(keys), Bounds(len(keys)))).rows}
-        return [rows.get(key) or NotFound() for key in wanted]
-
-    async def _load_of_batches(
-        self, ask: Callable[[Scope, Sequence[int]], Awaitable[Mapping[int, Row]]], wanted: list[int]
-    ) -> Sequence[Row]:
-        rows = await ask(self.scope, list(dict.fromkeys(wanted)))
-        return [rows.get(key) or NotFound() for key in wanted]
-
-    async def _load_grants(self, wanted: list[NestedGrants]) -> Sequence[Page]:
-        found: dict[NestedGrants, Page] = {}
-        for (only_user, part), asked in _grouped({key: (key.only_user, key.bounds) for key in wanted}).items():
-            things = [key.thing for key in asked]
-            pages = await grants.of_things(self.viewer.tenant_id, things, only_user, part)
-            found.update(zip(asked, pages, strict=True))
-        return [found[key] for key in wanted]
-
     async def sees_people(self) -> bool:
         """Asked once, however many users there are in the answer."""
         if self._sees_people is None:
             self._sees_people = await policy.sees_people(self.viewer)
         return self._sees_people
 
-    async def _load_users(self, wanted: list[int]) -> Sequence[Row]:
-        keys = set(wanted) if await self.sees_people() else {self.viewer.user_id} & set(wanted)
-        rows = {row["id"]: row for row in await people.some_users(self.viewer.tenant_id, list(keys))}
-        return [rows.get(key) for key in wanted]
-
 
 Info: TypeAlias = strawberry.Info[Context, None]
-
-
-def _grouped(group_of: Mapping[K, G]) -> dict[G, list[K]]:
-    groups: dict[G, list[K]] = defaultdict(list)
-    for key, group in group_of.items():
-        groups[group].append(key)
-    return groups

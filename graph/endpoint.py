@@ -6,9 +6,9 @@ schema is executed by graphql-core directly; its extensions are not run.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import strawberry
@@ -23,6 +23,7 @@ from access.policy import Caller
 from access.rates import Reservation
 from access.requests import JSON, SMALL_BYTES, Refused, Request
 from graph import idempotency, metrics, transport
+from graph.answers import Answer, refused, send_answer
 from graph.cost_levels import PageSizes
 from graph.deadline import Deadline, End
 from graph.documents import Document, Documents
@@ -51,17 +52,6 @@ _LARGE_BYTES = 64 * 1024  # above it, coercing the variables, or counting them, 
 _LONGEST_LOGGED_NAME = 100
 _ENTRANCE = 1  # point of what is no operation, or not known before it is read; a part of the operation's price
 _BYTES_A_POINT = 100_000  # of a body, beside the operation's price
-_HEADERS = {
-    media_type: [(b"content-type", f"{media_type}; charset=utf-8".encode()), (b"cache-control", b"no-store")]
-    for media_type in (JSON, GRAPHQL_RESPONSE)
-}
-
-
-class _Answer(NamedTuple):
-    status: int
-    body: bytes
-    headers: Mapping[str, str]
-    outcome: Outcome
 
 
 class GraphQLEndpoint:
@@ -121,29 +111,27 @@ class GraphQLEndpoint:
             try:
                 answer = await self._serve(request, media_type, trace, deadline)
             except RequestError as error:
-                answer = _refused(error, media_type, trace)
+                answer = refused(error, media_type, trace)
             except Refused as error:
-                answer = _refused(bad_request(error.message, error.status, **error.headers), media_type, trace)
+                answer = refused(bad_request(error.message, error.status, **error.headers), media_type, trace)
             except ClientDisconnect:
                 deadline.end = End.GONE
             except asyncio.CancelledError as error:
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
                 # Not of this task but of one it waited for: somebody must answer.
-                answer = _refused(refusal(RuntimeError(repr(error)), trace.request_id), media_type, trace)
+                answer = refused(refusal(RuntimeError(repr(error)), trace.request_id), media_type, trace)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is masked and logged in one place
-                answer = _refused(refusal(error, trace.request_id), media_type, trace)
+                answer = refused(refusal(error, trace.request_id), media_type, trace)
         if deadline.end is End.GONE:
             metrics.count(trace, Outcome.GONE)
             return
         if deadline.end is End.LATE:
-            answer = _refused(refusal(TimedOut(), trace.request_id), media_type, trace)
+            answer = refused(refusal(TimedOut(), trace.request_id), media_type, trace)
         metrics.count(trace, answer.outcome)
-        await _send(send, answer, media_type or JSON)
+        await send_answer(send, answer, media_type or JSON)
 
-    async def _serve(
-        self, request: Request, media_type: str | None, trace: RequestTrace, deadline: Deadline
-    ) -> _Answer:
+    async def _serve(self, request: Request, media_type: str | None, trace: RequestTrace, deadline: Deadline) -> Answer:
         """A successful answer. Raises RequestError, and whatever else goes wrong outside of the fields."""
         if media_type is None:
             raise bad_request(f"The answer can be {GRAPHQL_RESPONSE} or {JSON}.", 406)
@@ -172,14 +160,14 @@ class GraphQLEndpoint:
 
     async def _read(
         self, length: int, request: Request, caller: Caller, trace: RequestTrace, deadline: Deadline
-    ) -> _Answer:
+    ) -> Answer:
         body = await request.body(length)
         deadline.listen(request.receive)
         return await self._answer(transport.from_body(body), request, caller, trace, length // _BYTES_A_POINT)
 
     async def _answer(
         self, parameters: Parameters, request: Request, caller: Caller, trace: RequestTrace, points: int = 0
-    ) -> _Answer:
+    ) -> Answer:
         """``points`` are what it costs beside the operation's price."""
         trace.operation_name = parameters.operation_name and parameters.operation_name[:_LONGEST_LOGGED_NAME]
         if (document := self._documents.known(parameters.query)) is None:
@@ -203,7 +191,7 @@ class GraphQLEndpoint:
 
     async def _shortest(
         self, quick: Quick | None, parameters: Parameters, caller: Caller, trace: RequestTrace
-    ) -> _Answer | None:
+    ) -> Answer | None:
         """None where graphql-core has to answer."""
         if quick is None:
             return None
@@ -213,7 +201,7 @@ class GraphQLEndpoint:
             return None
         await self._record(context)
         cost = orjson.dumps(trace.cost).decode()
-        return _Answer(200, f'{{"data":{data},"extensions":{{"cost":{cost}}}}}'.encode(), {}, Outcome.OK)
+        return Answer(200, f'{{"data":{data},"extensions":{{"cost":{cost}}}}}'.encode(), {}, Outcome.OK)
 
     async def _executed(
         self,
@@ -223,7 +211,7 @@ class GraphQLEndpoint:
         caller: Caller,
         key: str | None,
         trace: RequestTrace,
-    ) -> _Answer:
+    ) -> Answer:
         context = self._make_context(caller)
         if operation.operation is OperationType.MUTATION:
             try:
@@ -241,7 +229,7 @@ class GraphQLEndpoint:
             await self._record(context)
         answer["data"] = result.data
         answer["extensions"] = {"cost": trace.cost}
-        return _Answer(200, orjson.dumps(answer), {}, Outcome.ERRORS if result.errors else Outcome.OK)
+        return Answer(200, orjson.dumps(answer), {}, Outcome.ERRORS if result.errors else Outcome.OK)
 
     async def _spend(self, points: int, caller: Caller, trace: RequestTrace) -> None:
         """In all, with what the request has spent. Raises RateLimited, or TooComplex for what could never be spent."""
@@ -336,20 +324,3 @@ def _check_allowed(operation: OperationDefinitionNode, method: str, size: int) -
         raise bad_request("A mutation needs the method POST.", 405, allow="POST")
     if size > SMALL_BYTES and operation.operation is not OperationType.MUTATION:
         raise bad_request(f"A query has at most {SMALL_BYTES:,} bytes; mutations may have more.", 413)
-
-
-def _refused(error: RequestError, media_type: str | None, trace: RequestTrace) -> _Answer:
-    status = error.status or (400 if media_type == GRAPHQL_RESPONSE else 200)
-    answer: dict[str, Any] = {"errors": error.errors}
-    if trace.cost is not None:
-        answer["extensions"] = {"cost": trace.cost}
-    metrics.count_errors(error.errors)
-    outcome = Outcome.FAILED if status >= 500 else Outcome.REFUSED
-    return _Answer(status, orjson.dumps(answer, default=str), error.headers, outcome)
-
-
-async def _send(send: Send, answer: _Answer, media_type: str) -> None:
-    headers = [*_HEADERS[media_type], (b"content-length", str(len(answer.body)).encode())]
-    headers.extend((name.encode(), value.encode()) for name, value in answer.headers.items())
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})

@@ -20,9 +20,10 @@ from graphql import (
 from graphql.execution.values import get_argument_values, get_variable_values
 
 from graph.by_variables import ByVariables
-from graph.context import Context, Filter
+from graph.context import Context
 from graph.inputs import is_id
 from graph.limits import AnswerLimits
+from graph.loads import Filter
 from graph.selection import NotPlain, fragments_of, select
 from graph.types.filters import filter_of
 from graph.writers import PageWriter, Writer, Written

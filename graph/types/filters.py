@@ -6,7 +6,8 @@ from datetime import datetime
 import strawberry
 
 import graph.types.files  # noqa: F401 - describes FileState, before it is used here
-from graph.context import Context, Filter
+from graph.context import Context
+from graph.loads import Filter
 from models import FileState, filters
 from models.errors import BadInput
 from models.filters import Condition

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import strawberry
 
 from access import policy
-from graph.context import Info, NestedGrants
+from graph.context import Info
+from graph.loads import NestedGrants
 from graph.selection import parts_of_objects
 from graph.types.connection import Connection
 from graph.types.node import Node, global_id

@@ -6,8 +6,9 @@ from functools import partial
 import orjson
 import strawberry
 
-from graph.context import Info, NestedCount, NestedPage
+from graph.context import Info
 from graph.limits import too_complex
+from graph.loads import NestedCount, NestedPage
 from graph.selection import parts_of_objects
 from graph.types.batch_state import BatchProgress
 from graph.types.connection import Connection

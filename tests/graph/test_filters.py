@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graph.context import Filter
+from graph.loads import Filter
 from models import database
 from models.filters import Condition
 from tests.conftest import Caller, NewCaller
