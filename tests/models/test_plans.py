@@ -3,14 +3,16 @@
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
 
 import orjson
 import pytest
 
 from models import Role, Tenant, User, batches, database, facets, files, reads, writes
+from models.calls import Call
 from models.filters import (
     All,
     AnyOf,
@@ -106,13 +108,17 @@ def fresh(shared: Shared) -> tuple[str, Scope]:
 
 
 async def fill(count: int, value: str) -> Scope:
+    """With a second between the batches: what is made within 128 ms is looked at together where a range is late."""
     tenant = await Tenant.create(slug=f"t{secrets.token_hex(6)}")
     user = await User.create(tenant=tenant, name="u", role=Role.ADMIN)
     for number in range(BATCHES):
         part = range(number * count // BATCHES, (number + 1) * count // BATCHES)
         data = [[{"key": key, "value": value} for key in "abc"] + [{"key": "n", "value": str(n)}] for n in part]
         new = [NewObject(f"o{n}", orjson.dumps(one).decode()) for n, one in zip(part, data, strict=True)]
-        await writes.create_batch(tenant.id, user.id, f"batch{number}", new)
+        call = await Call.begin()
+        then = replace(call, now=call.now + timedelta(seconds=number - BATCHES))
+        with patch.object(Call, "begin", AsyncMock(return_value=then)):
+            await writes.create_batch(tenant.id, user.id, f"batch{number}", new)
     return Scope(tenant.id)
 
 
