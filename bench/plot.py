@@ -6,7 +6,13 @@ from textwrap import wrap
 
 from bench.results import Figure
 
-_COLOURS = {"waybill": "#0a7d5a", "limit": "#8a8f98", "postgraphile": "#3d6fd6", "stock": "#c77d1a"}
+_COLOURS = {
+    "waybill": "#0a7d5a",
+    "cold": "#7cc4ab",
+    "limit": "#8a8f98",
+    "postgraphile": "#3d6fd6",
+    "stock": "#c77d1a",
+}
 _BAR, _GAP, _LEFT, _WIDTH, _RIGHT, _TOP = 13, 14, 190, 480, 150, 56
 _CHARACTERS = 130  # of a line of small text
 _STYLE = """
@@ -75,7 +81,7 @@ def _bars(work: str, of: list[Figure], top: int) -> Iterator[str]:
     for number, one in enumerate(of):
         y = top + number * _BAR
         length = round(x(one.figure) - _LEFT, 1)
-        colour = _COLOURS.get(one.peer, "#8a8f98")
+        colour = _COLOURS[one.peer]
         yield f'<rect x="{_LEFT}" y="{y}" width="{length}" height="{_BAR - 2}" fill="{colour}"/>'
         least, greatest = one.spread
         middle = y + _BAR / 2 - 1
