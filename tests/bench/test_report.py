@@ -38,7 +38,7 @@ def test_only_what_was_measured_is_written_anew() -> None:
 def test_the_plot_draws_each_bar_and_the_goal_line() -> None:
     drawn = ET.fromstring(plot.plot(PAGES, "a machine <with> brackets"))  # noqa: S314 -- our own
     named = [one.tag.partition("}")[2] for one in drawn]
-    assert named.count("rect") == 4 + len(PAGES)  # and the legend's
+    assert named.count("rect") == 5 + len(PAGES)  # and the legend's
     goals = [one for one in drawn if one.get("class") == "goal"]
     assert len(goals) == 1 + 1
     assert goals[1].get("x1") == str(round(190 + 240 / 401 * 480, 1))  # 0.6 of the limit is more than 1.5 of the peer
