@@ -26,7 +26,7 @@ from typing import NamedTuple
 import asyncpg
 import httpx
 
-from bench import data, flights, results, wanted
+from bench import data, flights, results, serving, wanted
 from bench.load import Load, Request, measure
 from bench.results import Figure
 from bench.wanted import Wanted
@@ -153,18 +153,10 @@ def _cursors(request: Request) -> list[str]:
 def peers(url: str, key: str, tenant_id: int) -> list[Peer]:
     python, root = sys.executable, _HERE.parent
     database = {"DATABASE_URL": url}
-    own = {
-        "WAYBILL_DATABASE_URL": url,
-        "WAYBILL_RATE_LIMIT_KEY_POINTS": "2000000000",
-        "WAYBILL_RATE_LIMIT_TENANT_POINTS": "2000000000",
-        "WAYBILL_LOG_LEVEL": "WARNING",
-        "WAYBILL_S3_BUCKETS": "bench",
-        "AWS_ACCESS_KEY_ID": "bench",
-        "AWS_SECRET_ACCESS_KEY": "bench",
-    }
+    own = {"WAYBILL_DATABASE_URL": url, **serving.ENVIRONMENT}
     node = [str(_NODE / "node_modules" / ".bin" / "node"), "server.mjs"]
     limit, stock = [python, "-m", "bench.peers.limit"], [python, "-W", "ignore", "-m", "bench.peers.stock"]
-    waybill = [str(Path(python).with_name("waybill")), "serve"]
+    waybill = [serving.WAYBILL, "serve"]
     headers = {"Authorization": f"Bearer {key}"}
     return [
         Peer("waybill", waybill, root, own, "/graphql", WAYBILL, headers, {}),

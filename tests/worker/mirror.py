@@ -112,7 +112,7 @@ async def new_mirror(
 
 
 class Everything:
-    """All that a tenant may name, for what is not about what it may."""
+    """All that a tenant may name, for what is not about what it may: a Collection that is only asked what is in it."""
 
     def __contains__(self, _: object) -> bool:
         return True
