@@ -60,9 +60,16 @@ class Buckets(Protocol):
 
 @dataclass(slots=True)
 class _Windows:
-    began: float
+    began: float  # the present minute
     before: int = 0
     now: int = 0
+
+    def taken(self, now: float) -> int:
+        return floor(self.before * (self.began + MINUTE - now) / MINUTE) + self.now
+
+    def level(self, now: float) -> Level:
+        left = self.began + MINUTE - now
+        return Level(self.before, left, self.now, left + MINUTE)
 
 
 class Memory(MemoryStorage):
@@ -78,40 +85,37 @@ class Memory(MemoryStorage):
 
     async def take(self, buckets: Sequence[Bucket], amount: int) -> Taken:
         now = time.monotonic()
-        levels = [self._level(name, now) for name, _ in buckets]
-        for (_, points), level in zip(buckets, levels, strict=True):
-            if level.taken() + amount > points:
-                return Taken(False, levels)
-        return Taken(True, [self._add(name, now, amount) for name, _ in buckets])
+        found = [self._present(name, now) for name, _ in buckets]
+        fits = True
+        for (_, points), windows in zip(buckets, found, strict=True):
+            fits = fits and windows.taken(now) + amount <= points
+        if fits and amount:
+            for (name, _), windows in zip(buckets, found, strict=True):
+                windows.now += amount
+                self._keep(name, windows)
+        return Taken(fits, [windows.level(now) for windows in found])
 
     async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:  # noqa: ARG002
         return (await self.take([Bucket(key, limit)], amount)).fits
 
     async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:  # noqa: ARG002
-        return self._level(key, time.monotonic())
+        now = time.monotonic()
+        return self._present(key, now).level(now)
 
     async def clear_sliding_window(self, key: str, expiry: int) -> None:  # noqa: ARG002
         self._windows.pop(key, None)
 
-    def _level(self, name: str, now: float) -> Level:
+    def _present(self, name: str, now: float) -> _Windows:
+        """Where nothing was taken within two minutes, new ones, that are not kept yet."""
         windows = self._windows.get(name)
-        age = now - windows.began if windows else 2 * MINUTE
-        if windows is None or age >= 2 * MINUTE:
-            return Level(0, 0.0, 0, 0.0)
+        if windows is None or (age := now - windows.began) >= 2 * MINUTE:
+            return _Windows(now)
         if age >= MINUTE:
-            return Level(windows.now, 2 * MINUTE - age, 0, 3 * MINUTE - age)
-        return Level(windows.before, MINUTE - age, windows.now, 2 * MINUTE - age)
-
-    def _add(self, name: str, now: float, amount: int) -> Level:
-        windows = self._windows.get(name)
-        age = now - windows.began if windows else 2 * MINUTE
-        if windows is None or age >= 2 * MINUTE:
-            windows = self._windows[name] = _Windows(now)
-            if len(self._windows) > self._most:
-                self._windows.popitem(last=False)
-        elif age >= MINUTE:
             windows.began, windows.before, windows.now = windows.began + MINUTE, windows.now, 0
-        windows.now += amount
+        return windows
+
+    def _keep(self, name: str, windows: _Windows) -> None:
+        self._windows[name] = windows
         self._windows.move_to_end(name)
-        age = now - windows.began
-        return Level(windows.before, MINUTE - age, windows.now, 2 * MINUTE - age)
+        if len(self._windows) > self._most:
+            self._windows.popitem(last=False)

@@ -7,8 +7,8 @@ let in; ``remembered.py`` does that, for a second.
 
 import hashlib
 import hmac
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from access import jwts, key_form, tokens
 from access.canaries import Watch
@@ -26,8 +26,7 @@ _NO_SECRET = bytes(32)
 _TOKENS = ":"  # what their ids have in them, and those of keys have not
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """Somebody at the door: what he shows, and whence he comes. Nothing of it is to be believed."""
 
     authorization: str | None

@@ -5,6 +5,7 @@ Read first (what is not there is NOT_FOUND), then require (FORBIDDEN), so that n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 from models import AccessLevel, KeyScope, Role, grants
@@ -19,7 +20,7 @@ MOST = {KeyScope.READ: AccessLevel.VIEW, KeyScope.WRITE: AccessLevel.EDIT, KeySc
 _SCOPE = {level: scope for scope, level in MOST.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Viewer:
     """Whoever sent the request: the user of an API key or a token, in a tenant."""
 
@@ -33,12 +34,12 @@ class Viewer:
     most: AccessLevel  # that the credential allows, whatever the user may
     operator_id: int | None = None  # of an operator who acts as the tenant; the user stands for him then
 
-    @property
+    @cached_property
     def access(self) -> AccessLevel:
         """To everything in the tenant: admins have all, members what the tenant gives its members, keys no more."""
         return self.own_access.at_most(self.most)
 
-    @property
+    @cached_property
     def own_access(self) -> AccessLevel:
         """The user's, with a key of any scope."""
         return AccessLevel.ADMIN if self.role is Role.ADMIN else self.member_access
@@ -51,6 +52,11 @@ class Viewer:
     def actor(self) -> Actor:
         """As the audit log names whoever it was."""
         return Actor(self.tenant_id, self.user_id, self.operator_id, self.key_id)
+
+    @cached_property
+    def _readable(self) -> Scope:
+        everything = self.access.includes(AccessLevel.VIEW)
+        return Scope(self.tenant_id, Everything() if everything else Granted(self.user_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +102,7 @@ def as_operator(caller: Caller) -> Operator:
 
 def readable(viewer: Viewer) -> Scope:
     """The batches and objects that exist for the viewer."""
-    everything = viewer.access.includes(AccessLevel.VIEW)
-    return Scope(viewer.tenant_id, Everything() if everything else Granted(viewer.user_id))
+    return viewer._readable  # noqa: SLF001 - asked for by each of his requests
 
 
 def signed_for(tenant_id: int) -> Scope:

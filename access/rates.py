@@ -3,7 +3,6 @@
 import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from prometheus_client import Counter
@@ -11,6 +10,7 @@ from prometheus_client import Counter
 from access.buckets import Bucket, Buckets
 from models.errors import RateLimited, TooComplex, WaybillError
 
+_MOST_KNOWN = 10_000
 _IPV6_NETWORK = 64  # bits: the least that anybody gets, all of whose addresses are his
 
 _failed_logins = Counter(
@@ -52,25 +52,23 @@ class Rates:
     def __init__(self, buckets: Buckets, limits: RateLimits) -> None:
         self._buckets = buckets
         self._limits = limits
+        self._known: dict[tuple[str, int], list[Bucket]] = {}  # of those who asked last
 
     async def reserve(self, caller: Payer, points: int, spent: int = 0, least: int = 0) -> Reservation:
         """Spend so many points of the key and its tenant, less those that the request has ``spent``.
 
         If there are fewer, none but the ``least`` that it costs to have asked, unless as much was spent already.
         """
-        limits = self._limits
-        # A token counts as a key of its user, and an operator's key is one, whomever he acts as. Who makes many keys
-        # for himself is bounded by what his tenant has.
-        key, tenant = _buckets_of(caller.key_id, caller.tenant_id, limits)
+        key, tenant = both = self._of(caller)
         most = min(key.points, tenant.points)
-        fits, (of_key, of_tenant) = await self._buckets.take([key, tenant], points - spent if points <= most else 0)
+        fits, (of_key, of_tenant) = await self._buckets.take(both, points - spent if points <= most else 0)
         if least > spent and points > least and not (fits and points <= most):
             asked = await self.reserve(caller, least)
             if asked.refusal is not None:
                 return asked
-            spent, (_, (of_key, of_tenant)) = least, await self._buckets.take([key, tenant], 0)
+            spent, (_, (of_key, of_tenant)) = least, await self._buckets.take(both, 0)
         left, left_to_all = of_key.left(key.points), of_tenant.left(tenant.points)
-        remaining, full_in = min((left, of_key.full_in()), (left_to_all, of_tenant.full_in()))
+        remaining, full_in = (left, of_key.full_in()) if left < left_to_all else (left_to_all, of_tenant.full_in())
         refusal: WaybillError | None = None
         if points > most:
             message = f"The operation costs {points:,} points, and {most:,} a minute are allowed: ask for less at once."
@@ -85,6 +83,20 @@ class Rates:
                 retryAfter=seconds,
             )
         return Reservation(points, remaining, datetime.now(UTC) + timedelta(seconds=full_in), refusal)
+
+    def _of(self, caller: Payer) -> list[Bucket]:
+        # A token counts as a key of its user, and an operator's key is one, whomever he acts as. Who makes many keys
+        # for himself is bounded by what his tenant has.
+        who = caller.key_id, caller.tenant_id
+        if (known := self._known.get(who)) is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            limits = self._limits
+            self._known[who] = known = [
+                Bucket(f"key/{caller.key_id}", limits.key_points),
+                Bucket(f"tenant/{caller.tenant_id}", limits.tenant_points),
+            ]
+        return known
 
     async def reserve_notice(self, source_id: int) -> None:
         """Raises RateLimited after too many of them from this sync source."""
@@ -107,11 +119,6 @@ class Rates:
                 f"Too many requests without a valid key or signature from this address: try again in {_shown(seconds)}."
             )
             raise RateLimited(message, retryAfter=seconds)
-
-
-@lru_cache(10_000)
-def _buckets_of(key_id: str, tenant_id: int, limits: RateLimits) -> tuple[Bucket, Bucket]:
-    return Bucket(f"key/{key_id}", limits.key_points), Bucket(f"tenant/{tenant_id}", limits.tenant_points)
 
 
 def _shown(seconds: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import orjson
 from starlette.types import Send
 
-from access.requests import JSON
+from access.requests import JSON, Exchange
 from graph import metrics
 from graph.errors import RequestError
 from graph.metrics import Outcome
@@ -16,6 +16,10 @@ from models.trace import RequestTrace
 _HEADERS = {
     media_type: [(b"content-type", f"{media_type}; charset=utf-8".encode()), (b"cache-control", b"no-store")]
     for media_type in (JSON, GRAPHQL_RESPONSE)
+}
+_HEADS = {
+    media_type: b"".join(b"%b: %b\r\n" % header for header in headers) + b"x-request-id: "
+    for media_type, headers in _HEADERS.items()
 }
 
 
@@ -36,7 +40,15 @@ def refused(error: RequestError, media_type: str | None, trace: RequestTrace) ->
     return Answer(status, orjson.dumps(answer, default=str), error.headers, outcome)
 
 
-async def send_answer(send: Send, answer: Answer, media_type: str) -> None:
+async def send_answer(
+    send: Send, answer: Answer, media_type: str, exchange: Exchange | None, trace: RequestTrace
+) -> None:
+    """By the ``exchange``, if there is one."""
+    if exchange is not None and not answer.headers:
+        head = _HEADS[media_type] + trace.request_id.encode() + b"\r\n"
+        if exchange.answer(answer.status, head, answer.body):
+            trace.status = answer.status
+            return
     headers = [*_HEADERS[media_type], (b"content-length", str(len(answer.body)).encode())]
     headers.extend((name.encode(), value.encode()) for name, value in answer.headers.items())
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

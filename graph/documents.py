@@ -58,7 +58,7 @@ class Document:
 
     node: DocumentNode
     errors: Sequence[FormattedError] = ()
-    _operations: dict[str | None, OperationDefinitionNode] = field(default_factory=dict)
+    _operations: dict[str | None, OperationDefinitionNode] = field(default_factory=dict)  # the only one by None, too
     _costs: Costs | None = None
     _schema: GraphQLSchema | None = None
     _quick: dict[int, Quick | None] = field(default_factory=dict)
@@ -68,13 +68,11 @@ class Document:
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation of that name, or the only one. Raises RequestError."""
-        if name is None and len(self._operations) == 1:
-            return next(iter(self._operations.values()))
+        if (operation := self._operations.get(name)) is not None:
+            return operation
         if name is None:
             raise bad_request("The document has several operations: name one of them in operationName.", None)
-        if name not in self._operations:
-            raise bad_request("The document has no operation of the name given in operationName.", None)
-        return self._operations[name]
+        raise bad_request("The document has no operation of the name given in operationName.", None)
 
     def page_writer(self, nodes: Sequence[FieldNode]) -> PageWriter | None:
         """What writes the page that fields of the document, which are one in an answer, select of objects."""
@@ -162,6 +160,8 @@ class Documents:
         _cut_tokens(node)
         operations = [each for each in node.definitions if isinstance(each, OperationDefinitionNode)]
         named = {each.name.value if each.name else None: each for each in operations}
+        if len(operations) == 1:
+            named[None] = operations[0]
         return Document(node, (), named, Costs(self._schema, self._page_sizes, node), self._schema)
 
     def _validate(self, node: DocumentNode) -> Sequence[GraphQLError]:

@@ -101,6 +101,8 @@ class GraphQLEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        if request.method != "POST":
+            request.exchange = None
         accept = request.header(b"accept")
         if request.method in ("GET", "HEAD") and _prefers_page(request, accept):
             await self._page(requests.Request(scope, receive))(scope, receive, send)
@@ -129,7 +131,7 @@ class GraphQLEndpoint:
         if deadline.end is End.LATE:
             answer = refused(refusal(TimedOut(), trace.request_id), media_type, trace)
         metrics.count(trace, answer.outcome)
-        await send_answer(send, answer, media_type or JSON)
+        await send_answer(send, answer, media_type or JSON, request.exchange, trace)
 
     async def _serve(self, request: Request, media_type: str | None, trace: RequestTrace, deadline: Deadline) -> Answer:
         """A successful answer. Raises RequestError, and whatever else goes wrong outside of the fields."""
@@ -177,7 +179,7 @@ class GraphQLEndpoint:
         if document.errors:
             raise RequestError(document.errors)
         operation = document.operation(parameters.operation_name)
-        trace.operation = operation.operation.value
+        trace.operation = operation.operation._value_
         if operation.name:
             trace.operation_name = operation.name.value[:_LONGEST_LOGGED_NAME]
         _check_allowed(operation, request.method, parameters.size)

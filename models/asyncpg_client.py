@@ -4,7 +4,7 @@ Tortoise picks the schema editor by the word "asyncpg" in this module's name.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
@@ -21,6 +21,7 @@ from tortoise.backends.base.client import (
 from tortoise.connection import get_connections
 
 from models import trace
+from models.pool import Pool
 from models.turns import Tenants, Turns
 
 if TYPE_CHECKING:
@@ -34,39 +35,41 @@ _most = Gauge("waybill_database_connections_max", "as many as there may be")
 _clients: WeakSet["Client"] = WeakSet()
 
 
-def _of_pools(size: Callable[[asyncpg.Pool], int]) -> Callable[[], float]:
+def _of_pools(size: Callable[[Pool], int]) -> Callable[[], float]:
     """Asked when somebody looks, so that counting costs statements nothing."""
-    return lambda: float(sum(size(client._pool) for client in list(_clients) if client._pool is not None))
+    return lambda: float(sum(size(cast("Pool", client._pool)) for client in list(_clients) if client._pool is not None))
 
 
-_open.set_function(_of_pools(asyncpg.Pool.get_size))
-_idle.set_function(_of_pools(asyncpg.Pool.get_idle_size))
-_most.set_function(_of_pools(asyncpg.Pool.get_max_size))
+_open.set_function(_of_pools(Pool.get_size))
+_idle.set_function(_of_pools(Pool.get_idle_size))
+_most.set_function(_of_pools(Pool.get_max_size))
 
 
 class Connection(asyncpg.Connection):
     """Counts the statements of a request, those of the ORM and ours alike; transaction control is not counted."""
 
-    async def execute(self, query: str, *args: Any, **options: Any) -> str:
+    # No coroutines of their own, which each statement would pass through on its way back.
+
+    def execute(self, query: str, *args: Any, **options: Any) -> Coroutine[Any, Any, str]:
         if not query.startswith(_TRANSACTION_CONTROL):
             trace.count_statement()
-        return await super().execute(query, *args, **options)
+        return super().execute(query, *args, **options)
 
-    async def executemany(self, command: str, args: Any, **options: Any) -> None:
+    def executemany(self, command: str, args: Any, **options: Any) -> Coroutine[Any, Any, None]:
         trace.count_statement()
-        await super().executemany(command, args, **options)
+        return super().executemany(command, args, **options)
 
-    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
+    def fetch(self, query: str, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
         trace.count_statement()
-        return await super().fetch(query, *args, **options)
+        return super().fetch(query, *args, **options)
 
-    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
+    def fetchrow(self, query: str, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
         trace.count_statement()
-        return await super().fetchrow(query, *args, **options)
+        return super().fetchrow(query, *args, **options)
 
-    async def copy_records_to_table(self, table_name: str, **options: Any) -> str:
+    def copy_records_to_table(self, table_name: str, **options: Any) -> Coroutine[Any, Any, str]:
         trace.count_statement()
-        return await super().copy_records_to_table(table_name, **options)
+        return super().copy_records_to_table(table_name, **options)
 
 
 class TransactionClient(TransactionWrapper):
@@ -89,20 +92,26 @@ class PooledConnection(PoolConnectionWrapper[Any]):
     __slots__ = ("_turns",)
 
     async def __aenter__(self) -> Any:
-        self._turns = await trace.take_turn(cast("Client", self.client).tenants)
+        client: Any = self.client
+        self._turns = turns = trace.turns(client.tenants)
+        if turns is not None and not turns.taken_at_once():
+            await turns.take()
         try:
-            if self.client._pool is None:
+            if client._pool is None:
                 await self.ensure_connection()
-            self.connection = await self.client._pool.acquire()
+            pool: Pool = client._pool
+            self.connection = pool.at_hand() or await pool.acquire()
         except BaseException:
-            if self._turns is not None:
-                self._turns.give_back()
+            if turns is not None:
+                turns.give_back()
             raise
         return self.connection
 
     async def __aexit__(self, *_: object) -> None:
+        pool: Pool = self.client._pool
         try:
-            await self.client._pool.release(self.connection)
+            if not pool.take_back(self.connection):
+                await pool.release(self.connection)
         finally:
             if self._turns is not None:
                 self._turns.give_back()
@@ -118,7 +127,9 @@ class Transaction(TransactionContextPooled):
     _turns: Turns | None = None
 
     async def __aenter__(self) -> TransactionalDBClient:
-        self._turns = await trace.take_turn(cast("Client", self.client._parent).tenants)
+        self._turns = trace.turns(cast("Client", self.client._parent).tenants)
+        if self._turns is not None:
+            await self._turns.take()
         try:
             return await super().__aenter__()
         except BaseException:
@@ -153,49 +164,6 @@ class Transaction(TransactionContextPooled):
             self._turns = None
 
 
-async def _keep_session(connection: asyncpg.Connection) -> None:
-    """Replaces asyncpg's session reset, which doubles the time of a small query.
-
-    Right as long as no pooled connection uses SET, LISTEN or session advisory locks; an open transaction is rolled back
-    by asyncpg itself before this is called.
-    """
-
-
-_DEFAULTS = {  # asyncpg.create_pool's, which makes no pools of other classes
-    "loop": None,
-    "max_queries": 50_000,
-    "max_inactive_connection_lifetime": 300.0,
-    "record_class": asyncpg.Record,
-}
-
-
-class Pool(asyncpg.Pool):
-    """Takes a connection back at once where nothing has to be waited for.
-
-    asyncpg starts a task for it, so that nothing can break it off; that takes as long as a small statement.
-    """
-
-    if TYPE_CHECKING:
-        _generation: int  # connections of an older one are expired
-
-    async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
-        holder, real = connection._holder, connection._con
-        if (
-            real is None
-            or real.is_closed()
-            or real.is_in_transaction()
-            or real._protocol._is_cancelling()
-            or real._protocol.queries_count >= holder._max_queries
-            or holder._generation != self._generation
-        ):
-            await super().release(connection, timeout=timeout)
-            return
-        real._on_release()
-        holder._timeout = None
-        holder._release()
-        holder._setup_inactive_callback()
-
-
 async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(*arguments, **options)
@@ -215,10 +183,10 @@ class Client(AsyncpgDBClient):
         self.tenants = Tenants(options["maxsize"])
         self.depths: dict[bytes, Depth] = {}
 
-    async def create_pool(self, **options: Any) -> asyncpg.Pool:
+    async def create_pool(self, **options: Any) -> Pool:
         # Tortoise's own default for the port would be taken over the DSN's.
         named = {name: value for name, value in options.items() if value is not None and name != "port"}
-        pool = Pool(self.dsn, connect=_connect, reset=_keep_session, **_DEFAULTS | named)
+        pool = Pool(self.dsn, connect=_connect, **named)
         await pool
         _clients.add(self)
         return pool

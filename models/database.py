@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import asyncpg
 from tortoise import Tortoise
 from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
-from tortoise.connection import get_connection
-from tortoise.context import TortoiseContext
+from tortoise.context import TortoiseContext, require_context
 from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.schema_editor.asyncpg import AsyncpgSchemaEditor
 from tortoise.transactions import in_transaction
@@ -165,7 +164,7 @@ def may_be_undone() -> bool:
 
 def client() -> BaseDBAsyncClient:
     """The current transaction's, if there is one."""
-    return get_connection(CONNECTION)
+    return require_context().connections.get(CONNECTION)
 
 
 async def fetch(sql: str, *arguments: object) -> list[asyncpg.Record]:

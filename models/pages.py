@@ -11,7 +11,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from models.errors import BadCursor, BadInput
 from models.filters import Condition, Everything
@@ -22,8 +22,7 @@ _CURSOR = struct.Struct(">Bq8s")
 _CURSOR_VERSION = 1
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(NamedTuple):
     """What exists for somebody: made by ``access.policy`` only, taken by every read."""
 
     tenant_id: int

@@ -62,11 +62,13 @@ async def ask(
     None where that leaves it out. Not for transactions.
     """
     global _under_way  # noqa: PLW0603 - of the process, as its event loop
-    key = database.client(), of, scope
-    if (line := _lines.get(key)) is None:
-        if _under_way:
+    line: _Line | None = None
+    if _under_way:
+        key = database.client(), of, scope
+        if (line := _lines.get(key)) is None:
             _lines[key] = _Line(scope.tenant_id, together)
             asyncio.get_running_loop().call_soon(_turn_over, key)
+    if line is None:
         _under_way += 1
         try:
             return await alone(question)

@@ -1,11 +1,13 @@
 """What is known of the request being answered, for its line in the log. Tasks of one request share one record."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from prometheus_client import Counter
+from prometheus_client import REGISTRY, Metric
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from models.turns import Tenants, Turns
 
@@ -21,26 +23,37 @@ class RequestTrace:
     tenant_id: int | None = None  # whose turns at the database it takes, as soon as that is known
     turns: Turns | None = None  # since it took the first
     began: float = field(default_factory=time.monotonic)
+    status: int | None = None  # of the answer, as soon as it is sent
     let_in: float | None = None  # when its caller was, where that was before it began
 
 
-_statements = Counter("waybill_statements_total", "SQL statements, transaction control not counted")
+class _Statements(Collector):
+    """Counted by ourselves, as prometheus_client's counters take as long as sending one does."""
+
+    sent = 0
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "waybill_statements_total", "SQL statements, transaction control not counted", value=self.sent
+        )
+
+
+_statements = _Statements()
+REGISTRY.register(_statements)
 current: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
 
 
 def count_statement() -> None:
-    _statements.inc()
+    _statements.sent += 1
     if (trace := current.get()) is not None:
         trace.statements += 1
 
 
-async def take_turn(tenants: Tenants) -> Turns | None:
-    """To be given back, if there is one: what nobody asked for by a request waits for none."""
+def turns(tenants: Tenants) -> Turns | None:
+    """Of the request, if there is one: what nobody asked for by a request waits for none."""
     trace = current.get()
     if trace is None or trace.tenant_id is None:
         return None
     if trace.turns is None:
         trace.turns = tenants.turns(trace.tenant_id)
-    turns = trace.turns
-    await turns.take()
-    return turns
+    return trace.turns

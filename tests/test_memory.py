@@ -12,7 +12,7 @@ import prometheus_client
 import pytest
 from tortoise import Tortoise
 
-from access import remembered, uses
+from access import rates, remembered, uses
 from access.buckets import Memory
 from graph import by_variables, documents
 from models import database, depths
@@ -27,7 +27,7 @@ __all__ = ["door"]  # a fixture
 
 ROUNDS = 20
 # What libraries keep: statements, each with a timer that knows the request which was the first to send it.
-BOUNDED_ELSEWHERE = ("asyncio.", "asyncpg.", "models.turns.Tenants._semaphores")
+BOUNDED_ELSEWHERE = ("asyncio.", "asyncpg.", "models.turns.Tenants._gates")
 _OURS = ("models", "storage", "access", "graph", "sync", "waybill")
 
 PAGE = "query($where: ObjectWhere) { objects(where: $where) { nodes { objectId data { key value } } } }"
@@ -46,6 +46,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "SECONDS", 3600.0)
     monkeypatch.setattr(remembered, "_MOST", 10)
     monkeypatch.setattr(uses, "_MOST", 10)
+    monkeypatch.setattr(rates, "_MOST_KNOWN", 10)
     monkeypatch.setattr(app, "Memory", partial(Memory, 10))
 
 

@@ -20,6 +20,7 @@ from access.credentials import Attempt, Authenticator
 from access.policy import Caller
 from access.rates import Payer, RateLimits, Rates, Reservation
 from access.remembered import Remembered
+from access.requests import EXCHANGE
 from access.senders import Senders
 from graph.context import S3, Context, InputLimits
 from graph.cost_levels import PageSizes
@@ -203,7 +204,7 @@ def create_app(
         Route("/healthz", healthz),
         Route("/readyz", readyz),
     ]
-    return _Application(endpoint, routes, middleware, lifespan)
+    return _Application(endpoint, routes, middleware, lifespan, at_once=not settings.cors_origins)
 
 
 class _Application(Starlette):
@@ -214,17 +215,27 @@ class _Application(Starlette):
     """
 
     def __init__(
-        self, endpoint: ASGIApp, routes: list[BaseRoute], outer: list[Middleware], lifespan: Lifespan[Starlette]
+        self,
+        endpoint: ASGIApp,
+        routes: list[BaseRoute],
+        outer: list[Middleware],
+        lifespan: Lifespan[Starlette],
+        *,
+        at_once: bool,
     ) -> None:
+        """``at_once`` is False where middleware adds to answers, which are to be sent by way of it then."""
         super().__init__(routes=routes, exception_handlers=HANDLERS, lifespan=lifespan)
         self._endpoint = endpoint
         self._outer = outer
+        self._at_once = at_once
 
     def build_middleware_stack(self) -> ASGIApp:
         endpoint, rest = self._endpoint, super().build_middleware_stack()
 
         async def either(scope: Scope, receive: Receive, send: Send) -> None:
             chosen = endpoint if scope["type"] == "http" and scope["path"] == PATH else rest
+            if chosen is rest or not self._at_once:
+                scope.pop(EXCHANGE, None)
             await chosen(scope, receive, send)
 
         app: ASGIApp = either

@@ -104,12 +104,10 @@ class RequestLog:
             return
         started = time.perf_counter()
         trace = RequestTrace(_request_id(scope))
-        status: int | None = None
 
         async def send_named(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                trace.status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", trace.request_id.encode())]
             await send(message)
 
@@ -118,7 +116,7 @@ class RequestLog:
             await self.app(scope, receive, send_named)
         except Exception as error:  # noqa: BLE001 - the last one who can tell the client its request id
             refused = refusal(error, trace.request_id)
-            if status is None:
+            if trace.status is None:
                 response = JSONResponse({"errors": refused.errors}, refused.status or 500, refused.headers)
                 await response(scope, receive, send_named)
         finally:
@@ -126,7 +124,7 @@ class RequestLog:
                 extra = {
                     "method": scope["method"],
                     "path": scope["path"][:_LONGEST_PATH],
-                    "status": status or _CLIENT_CLOSED_REQUEST,
+                    "status": trace.status or _CLIENT_CLOSED_REQUEST,
                     "duration_ms": round((time.perf_counter() - started) * 1000, 2),
                     "operation": trace.operation_name,
                     "key_id": trace.key_id,

@@ -177,4 +177,4 @@ async def test_turns_of_a_tenant_are_forgotten_with_its_last_request() -> None:
     await turns.take()
     turns.give_back()
     del turns
-    assert not tenants._semaphores
+    assert not tenants._gates
