@@ -50,7 +50,7 @@ def _sql(scope: Scope, condition: Condition, depths: dict[Condition, float]) -> 
 
 
 async def _ask(tenant_id: int, rivals: list[Condition]) -> dict[Condition, float]:
-    question = Sql(tenant_id)
+    question = Sql(tenant_id, is_open=False)
     reaches: dict[Condition, str] = {}
     for rival in rivals:
         if isinstance(rival, Granted):
@@ -58,7 +58,7 @@ async def _ask(tenant_id: int, rivals: list[Condition]) -> dict[Condition, float
             reaches |= {Everything(): of_objects, rival: of_grants}
         elif rival != Everything():
             reaches[rival] = _reach(question, rival)
-    newest = f"SELECT id FROM objects WHERE tenant_id = {question.tenant} ORDER BY id DESC LIMIT 1"
+    newest = f"SELECT o.id FROM objects o WHERE {question.rows('o')} ORDER BY o.id DESC LIMIT 1"
     asked = question.statement(
         f"SELECT ({newest}) AS newest, ARRAY[{', '.join(reaches.values())}]::bigint[] AS reaches"
     )

@@ -17,7 +17,7 @@ MOST_READ = 50_000  # objects of somebody who sees few, whose pairs are read ins
 
 async def data_keys(scope: Scope, prefix: str, limit: int) -> Sequence[Row]:
     """``key``, ``count``: the first keys with this prefix in code point order; a count ends at MOST_COUNTED + 1."""
-    sql = Sql(scope.tenant_id, is_open=True)
+    sql = Sql(scope.tenant_id)
     facet = _facet(sql, "key", "true", prefix, scope.within, limit)
     text = sql.statement(f"{facet} SELECT f.facet AS key, f.count FROM counted f ORDER BY f.facet")
     return await database.fetch(text, *sql.arguments)
@@ -25,7 +25,7 @@ async def data_keys(scope: Scope, prefix: str, limit: int) -> Sequence[Row]:
 
 async def data_values(scope: Scope, key: str, prefix: str, limit: int) -> Sequence[Row]:
     """``value``, ``count``: the first values of a key with this prefix; long values are read from an object."""
-    sql = Sql(scope.tenant_id, is_open=True)
+    sql = Sql(scope.tenant_id)
     wanted = sql.bind(key, "text")
     facet = _facet(sql, "value", f"p.key = {wanted}", prefix, scope.within, limit)
     whole = f"""

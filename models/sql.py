@@ -11,9 +11,9 @@ test is a look-up of its own (OFFSET 0 sees to it), and what is asked of one obj
 that other indexes have, lest it walk those (PostgreSQL 18 skips over a missing tenant). The time is linear at worst: in
 the list that drives, times the tests.
 
-For there is but one way left, the planner is not told the values either (``Sql.bind``): PostgreSQL keeps the plan then,
-for all values and tenants, which takes it a fifth of the time, and tests that look at one plan have seen all. What is
-best done in one of several ways, depending on values (``driving.is_open``), is planned each time with them.
+Where there is but one way left, the planner is not told the values either (``Sql.bind``): PostgreSQL keeps the plan
+then, for all values and tenants, which takes it a fifth of the time, and tests that look at one plan have seen all.
+What is best done in one of several ways, depending on values (``driving.is_open``), is planned each time with them.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -62,11 +62,11 @@ class Sql:
     """One statement in the making: its arguments, and the tenant that every table is read for."""
 
     def __init__(
-        self, tenant_id: int, depths: Mapping[Condition, float] | None = None, *, is_open: bool = False
+        self, tenant_id: int, depths: Mapping[Condition, float] | None = None, *, is_open: bool = True
     ) -> None:
         """``depths`` of the lists that there is a choice from, as far as they are known.
 
-        ``is_open``: the planner is told the values, each time.
+        ``is_open``: the planner is told the values, each time a ``statement`` is run.
         """
         self.arguments: list[object] = []
         self._bound: dict[tuple[object, str], str] = {}
@@ -101,6 +101,16 @@ class Sql:
                 bound = f"(SELECT {bound})" + (f"::{type_name}" if type_name.endswith("[]") else "")
             self._bound[value, type_name] = bound
         return self._bound[value, type_name]
+
+    def rows(self, alias: str) -> str:
+        """WHERE of a table's rows of the tenant that are to be read in key order.
+
+        That each is between the tenant's least and greatest goes without saying, and says that few of all keys are: the
+        planner would rather walk those of all tenants, past what others have made since, where it knows of few tenants.
+        """
+        row = f"({alias}.tenant_id, {alias}.id)"
+        between = f"{row} >= ({self.tenant}, 0) AND {row} <= ({self.tenant}, {ids.LARGEST})"
+        return f"{alias}.tenant_id = {self.tenant} AND {between}"
 
     def statement(self, text: str) -> str:
         """A SELECT ``text`` with the choices that its parts ask for."""
@@ -248,7 +258,7 @@ class Sql:
             return f"SELECT {key} FROM uploads {file} WHERE {where} {end}"
         if not isinstance(driving, HasPair):
             test = self.test(All((driving, others)), "o.id", "o.batch_pk")
-            tests = f"o.tenant_id = {self.tenant} AND {test} AND {narrow('o.id')}"
+            tests = f"{self.rows('o')} AND {test} AND {narrow('o.id')}"
             return f"SELECT o.id AS object_pk FROM objects o WHERE {tests} {end}"
         # An object has a pair once, but may have several of a key or of a value.
         once = driving.key is not None and isinstance(driving.test, Equals | OneOf)

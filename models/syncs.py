@@ -87,7 +87,7 @@ class _Query:
     def __init__(self, which: Which, bounds: Bounds) -> None:
         self._which = which
         self._direction = bounds.direction
-        self._sql = Sql(which.scope.tenant_id, is_open=True)
+        self._sql = Sql(which.scope.tenant_id)
         uppers = [bounds.after, which.before and ids.first_key_from(which.before)]
         lowers = [bounds.before and bounds.before + 1, which.after and ids.first_key_after(which.after)]
         upper = min(one for one in (*uppers, ids.LARGEST) if one is not None)

@@ -202,6 +202,15 @@ async def test_a_page_reads_as_much_as_it_shows(fresh: tuple[str, Scope], name: 
     assert await blocks_read(url, reads.objects(scope, CONDITIONS[name], Bounds(10))) < 1_500
 
 
+SMALL: dict[str, Condition] = CONDITIONS | {"in a batch": InBatch("batch1"), "not": Not(RARE)}
+
+
+@pytest.mark.parametrize("name", SMALL)
+async def test_a_small_tenants_page_passes_over_no_other_tenants_objects(shared: Shared, name: str) -> None:
+    """All that is newer is the others', and the planner knows of two tenants only: half of them, it might expect."""
+    assert await blocks_read(shared.url, reads.objects(shared.tiny, SMALL[name], Bounds(10))) < 40 * BATCHES
+
+
 @pytest.mark.parametrize("name", LINEAR)
 async def test_a_page_is_linear_at_worst(fresh: tuple[str, Scope], name: str) -> None:
     url, scope = fresh
