@@ -175,7 +175,7 @@ async def page(which: Which, bounds: Bounds) -> Page:
     if which.actions is not None:  # the newest of each, for no index has several in the order of the keys
         each = f"{text} AND action = w.action {end}"
         text = f"SELECT l.* FROM {_actions(sql, which.actions)} CROSS JOIN LATERAL ({each}) AS l"
-    return bounds.page(await database.fetch(f"{text} {end}", *sql.arguments))
+    return bounds.page(await database.fetch(sql.statement(f"{text} {end}"), *sql.arguments))
 
 
 async def count(which: Which) -> int:

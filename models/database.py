@@ -48,9 +48,8 @@ def config(
             "idle_in_transaction_session_timeout": str(round(statement_timeout_seconds * 2000)),
             "timezone": "UTC",
             "jit": "off",  # compiling takes longer than any page does
-            # A plan made for any value is wrong for most: what a tenth of the objects have is found in another way than
-            # what a handful have. Planning costs 0.2 ms, the wrong way up to seconds.
-            "plan_cache_mode": "force_custom_plan",
+            # Plans are kept where they are as good for all values, which sql.py sees to.
+            "plan_cache_mode": "auto",
             # Everything that is read has an index. Where the planner expects to find one of many at once, it would
             # rather begin to read the table, and reads all of it where there is none.
             "enable_seqscan": "off",

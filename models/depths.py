@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple
 
 from models import database, granted
-from models.driving import NEVER, RARE, SELDOM, all_rivals, driver, is_range
+from models.driving import NEVER, RARE, SELDOM, all_rivals, driver, is_open, is_range
 from models.filters import AnyOf, Condition, Equals, Everything, Granted, HasFile, HasPair, OneOf
 from models.pages import Scope, digest
 from models.sql import Sql
@@ -32,7 +32,7 @@ async def sql(scope: Scope, condition: Condition) -> Sql:
     """A statement to be made that knows about the lists in the condition."""
     rivals = list(dict.fromkeys(all_rivals(condition)))
     if not rivals:
-        return Sql(scope.tenant_id)
+        return _sql(scope, condition, {})
     known, now = database.depths(), time.monotonic()
     given = next((rival for rival in rivals if isinstance(rival, Granted)), None)
     keys = [digest(scope.tenant_id, rival, given) for rival in rivals]
@@ -41,12 +41,16 @@ async def sql(scope: Scope, condition: Condition) -> Sql:
         if len(known) + len(found) > MOST:
             known.clear()
         known.update({key: Depth(found[rival], now) for key, rival in zip(keys, rivals, strict=True)})
-        return Sql(scope.tenant_id, found)
-    return Sql(scope.tenant_id, {rival: known[key].value for key, rival in zip(keys, rivals, strict=True)})
+        return _sql(scope, condition, found)
+    return _sql(scope, condition, {rival: known[key].value for key, rival in zip(keys, rivals, strict=True)})
+
+
+def _sql(scope: Scope, condition: Condition, depths: dict[Condition, float]) -> Sql:
+    return Sql(scope.tenant_id, depths, is_open=is_open(condition, depths))
 
 
 async def _ask(tenant_id: int, rivals: list[Condition]) -> dict[Condition, float]:
-    question = Sql(tenant_id)
+    question = Sql(tenant_id, is_open=False)
     reaches: dict[Condition, str] = {}
     for rival in rivals:
         if isinstance(rival, Granted):
@@ -54,7 +58,7 @@ async def _ask(tenant_id: int, rivals: list[Condition]) -> dict[Condition, float
             reaches |= {Everything(): of_objects, rival: of_grants}
         elif rival != Everything():
             reaches[rival] = _reach(question, rival)
-    newest = f"SELECT id FROM objects WHERE tenant_id = {question.tenant} ORDER BY id DESC LIMIT 1"
+    newest = f"SELECT o.id FROM objects o WHERE {question.rows('o')} ORDER BY o.id DESC LIMIT 1"
     asked = question.statement(
         f"SELECT ({newest}) AS newest, ARRAY[{', '.join(reaches.values())}]::bigint[] AS reaches"
     )

@@ -104,6 +104,23 @@ def lead(
     return led, All(tuple(part for part in parts if not any(part is one for one in taken)))
 
 
+def is_open(condition: Condition, depths: Mapping[Condition, float]) -> bool:
+    """Whether how many rows the values have decides what is quickest: lists to be merged, or in no order."""
+    return not _of_batch(flat(condition)) and _is_open(lead(condition, depths)[0])
+
+
+def _is_open(led: Condition | Both) -> bool:
+    match led:
+        case Both():
+            return True
+        case AnyOf(of):
+            return any(_is_open(part) for one in of for part in flat(one))
+        case HasPair(key, test):
+            return not (isinstance(test, Equals) or (key is not None and isinstance(test, OneOf)))
+        case _:
+            return False
+
+
 def both(one: Condition, other: Condition) -> Both | None:
     for first, second in ((one, other), (other, one)):
         if (isinstance(first, Granted) or len(alternatives(first)) == 1) and (some := alternatives(second)):

@@ -19,9 +19,8 @@ async def data_keys(scope: Scope, prefix: str, limit: int) -> Sequence[Row]:
     """``key``, ``count``: the first keys with this prefix in code point order; a count ends at MOST_COUNTED + 1."""
     sql = Sql(scope.tenant_id)
     facet = _facet(sql, "key", "true", prefix, scope.within, limit)
-    return await database.fetch(
-        f"{facet} SELECT f.facet AS key, f.count FROM counted f ORDER BY f.facet", *sql.arguments
-    )
+    text = sql.statement(f"{facet} SELECT f.facet AS key, f.count FROM counted f ORDER BY f.facet")
+    return await database.fetch(text, *sql.arguments)
 
 
 async def data_values(scope: Scope, key: str, prefix: str, limit: int) -> Sequence[Row]:
@@ -35,9 +34,8 @@ async def data_values(scope: Scope, key: str, prefix: str, limit: int) -> Sequen
             CROSS JOIN LATERAL jsonb_to_recordset(o.data) AS d (key text, value text)
             WHERE p.tenant_id = {sql.tenant} AND p.key = {wanted} AND p.value = f.facet
               AND d.key = p.key AND pair_value(d.value) = f.facet LIMIT 1) END"""
-    return await database.fetch(
-        f"{facet} SELECT {whole} AS value, f.count FROM counted f ORDER BY f.facet", *sql.arguments
-    )
+    text = sql.statement(f"{facet} SELECT {whole} AS value, f.count FROM counted f ORDER BY f.facet")
+    return await database.fetch(text, *sql.arguments)
 
 
 def _facet(sql: Sql, column: str, fixed: str, prefix: str, within: Condition, limit: int) -> str:

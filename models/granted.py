@@ -95,15 +95,17 @@ def reaches(sql: "Sql", granted: Granted, *, sample: int, never: int) -> tuple[s
     user, g, h, o = sql.bind(granted.user_id, "bigint"), sql.alias(), sql.alias(), sql.alias()
     batches = f"grants {h} WHERE {h}.user_id = {user} AND {h}.object_pk IS NULL"
     many = sql.choice(f"SELECT count(*) > {_FEW} AS it FROM (SELECT FROM {batches} LIMIT {_FEW + 1}) AS b")
-    newest = f"SELECT {o}.id, {o}.batch_pk FROM objects {o} WHERE {o}.tenant_id = {sql.tenant}"
-    all_newest = f"{newest} ORDER BY {o}.id DESC LIMIT {_NEWEST}"
+    newest = f"SELECT {o}.id, {o}.batch_pk FROM objects {o} WHERE"
+    all_newest = f"{newest} {sql.rows(o)} ORDER BY {o}.id DESC LIMIT {_NEWEST}"
     visible = f"(SELECT it FROM {many}) AND {test(sql, granted, 'n.id', 'n.batch_pk')}"
     seen = sql.choice(
         f"SELECT n.id FROM ({all_newest}) AS n WHERE {visible} ORDER BY n.id DESC OFFSET {_ENOUGH - 1} LIMIT 1"
     )
     singly = f"SELECT {g}.object_pk FROM grants {g} WHERE {g}.user_id = {user} AND {g}.object_pk IS NOT NULL"
     hundredth = f"DESC OFFSET {sample - 1} LIMIT 1"
-    of_batch = f"{newest} AND {o}.batch_pk = {h}.batch_pk ORDER BY {o}.id DESC LIMIT {sample}"
+    of_batch = (
+        f"{newest} {o}.tenant_id = {sql.tenant} AND {o}.batch_pk = {h}.batch_pk ORDER BY {o}.id DESC LIMIT {sample}"
+    )
     of_few = (
         f"SELECT l.id FROM grants {h} CROSS JOIN LATERAL ({of_batch}) AS l WHERE {h}.user_id = {user}"
         f" AND {h}.object_pk IS NULL AND NOT (SELECT it FROM {many}) ORDER BY l.id {hundredth}"

@@ -135,14 +135,14 @@ async def of_things(tenant_id: int, things: Sequence[Thing], only_user: int | No
     whose = "true" if only_user is None else f"g.user_id = {sql.bind(only_user, 'bigint')}"
     where = f"g.tenant_id = {sql.tenant} AND {whose} AND {bounds.narrow(sql)('g.id')}"
     end = bounds.order("g.id")
-    rows = await database.fetch(
+    text = (
         f"SELECT k.place, l.* FROM unnest({batches}, {objects}) WITH ORDINALITY AS k (batch_pk, object_pk, place)"
         f" CROSS JOIN LATERAL ((SELECT {_COLUMNS} FROM grants g WHERE k.object_pk IS NULL AND g.batch_pk = k.batch_pk"
         f" AND g.object_pk IS NULL AND {where} {end}) UNION ALL"
         f" (SELECT {_COLUMNS} FROM grants g WHERE g.object_pk = k.object_pk AND {where} {end})) AS l"
-        f" ORDER BY k.place, l.id {bounds.direction}",
-        *sql.arguments,
+        f" ORDER BY k.place, l.id {bounds.direction}"
     )
+    rows = await database.fetch(sql.statement(text), *sql.arguments)
     listed: list[list[Row]] = [[] for _ in things]
     for row in rows:
         listed[row["place"] - 1].append(row)
@@ -154,7 +154,7 @@ async def of_user(tenant_id: int, user_id: int, bounds: Bounds) -> Page:
     sql = Sql(tenant_id)
     where = f"g.tenant_id = {sql.tenant} AND g.user_id = {sql.bind(user_id, 'bigint')}"
     text = f"SELECT {_COLUMNS} FROM grants g WHERE {where} AND {bounds.narrow(sql)('g.id')} {bounds.order('g.id')}"
-    return bounds.page(await database.fetch(text, *sql.arguments))
+    return bounds.page(await database.fetch(sql.statement(text), *sql.arguments))
 
 
 async def count(tenant_id: int, thing: Thing, only_user: int | None) -> int:

@@ -73,7 +73,7 @@ async def page(whose: Whose, bounds: Bounds) -> Page:
     text = (
         f"SELECT {_COLUMNS} FROM api_keys WHERE {whose.test(sql)} AND {bounds.narrow(sql)('id')} {bounds.order('id')}"
     )
-    return bounds.page(await database.fetch(text, *sql.arguments))
+    return bounds.page(await database.fetch(sql.statement(text), *sql.arguments))
 
 
 async def count(whose: Whose) -> int:

@@ -196,9 +196,8 @@ async def users(tenant_id: int, only: int | None, bounds: Bounds) -> Page:
     sql = Sql(tenant_id)
     which = "true" if only is None else f"u.id = {sql.bind(only, 'bigint')}"
     where = f"u.tenant_id = {sql.tenant} AND {which} AND {bounds.narrow(sql)('u.id')}"
-    return bounds.page(
-        await database.fetch(f"SELECT {_USER} FROM users u WHERE {where} {bounds.order('u.id')}", *sql.arguments)
-    )
+    text = f"SELECT {_USER} FROM users u WHERE {where} {bounds.order('u.id')}"
+    return bounds.page(await database.fetch(sql.statement(text), *sql.arguments))
 
 
 async def count_users(tenant_id: int, only: int | None) -> int:

@@ -66,21 +66,29 @@ _ALL = Parts()
 async def objects(scope: Scope, where: Condition, bounds: Bounds, parts: Parts = _ALL) -> Page:
     """One page of objects, newest first; of very many, ``data`` is null beyond MOST_CHARACTERS of all of it."""
     condition = All((scope.within, where))
+    if not flat(condition):
+        return await _all_objects(scope, bounds, parts)
     sql = await depths.sql(scope, condition)
-    if flat(condition):
-        source = f"({sql.source(condition, bounds.narrow(sql), bounds.order('object_pk'))}) {_OBJECTS}"
-    else:  # there is but one way to them
-        newest = f"objects o WHERE o.tenant_id = {sql.tenant} AND {bounds.narrow(sql)('o.id')} {bounds.order('o.id')}"
-        if not (parts.batch or parts.file):
-            return bounds.page(await _fetch(sql, parts.of(newest)))
-        source = f"(SELECT o.* FROM {newest}) AS o"
-    select = parts.of(source, data=_SOME_DATA if bounds.limit > _MANY else "o.data")
+    source = f"({sql.source(condition, bounds.narrow(sql), bounds.order('object_pk'))}) {_OBJECTS}"
+    return bounds.page(await _fetch(sql, f"{_of(parts, source, bounds)} ORDER BY o.id {bounds.direction}"))
+
+
+async def _all_objects(scope: Scope, bounds: Bounds, parts: Parts) -> Page:
+    sql = Sql(scope.tenant_id, is_open=False)
+    newest = f"objects o WHERE {sql.rows('o')} AND {bounds.narrow(sql)('o.id')} {bounds.order('o.id')}"
+    if not (parts.batch or parts.file):
+        return bounds.page(await _fetch(sql, parts.of(newest)))
+    select = _of(parts, f"(SELECT o.* FROM {newest}) AS o", bounds)
     return bounds.page(await _fetch(sql, f"{select} ORDER BY o.id {bounds.direction}"))
+
+
+def _of(parts: Parts, source: str, bounds: Bounds) -> str:
+    return parts.of(source, data=_SOME_DATA if bounds.limit > _MANY else "o.data")
 
 
 async def object_with_id(scope: Scope, object_id: str, parts: Parts = _ALL) -> Row | None:
     """The one object of this id of the client's, if it exists for the scope."""
-    sql = Sql(scope.tenant_id)
+    sql = Sql(scope.tenant_id, is_open=False)
     wanted = f"o.tenant_id = {sql.some_tenant} AND o.object_id = {sql.bind(object_id, 'text')}"
     seen = sql.test(scope.within, "o.id", "o.batch_pk")
     rows = await _fetch(sql, f"{parts.of('objects o')} WHERE {wanted} AND {seen}")
@@ -89,7 +97,7 @@ async def object_with_id(scope: Scope, object_id: str, parts: Parts = _ALL) -> R
 
 async def objects_with_ids(scope: Scope, object_ids: Collection[str], parts: Parts) -> dict[str, Row]:
     """Those of them that exist for the scope, by their ids."""
-    sql = Sql(scope.tenant_id)
+    sql = Sql(scope.tenant_id, is_open=False)
     wanted = f"o.tenant_id = {sql.some_tenant} AND o.object_id = ANY({sql.bind(tuple(object_ids), 'text[]')})"
     seen = sql.test(scope.within, "o.id", "o.batch_pk")
     rows = await _fetch(sql, f"{parts.of('objects o')} WHERE {wanted} AND {seen}")
@@ -154,15 +162,12 @@ def _batches(sql: Sql, scope: Scope, where: Condition, narrow: Narrow, direction
     else:
         source, seen = "batches b", [within, *seen]
     test = sql.test(All(tuple(seen)), "b.id", "b.id")
-    return (
-        f"b.id, b.batch_id, b.created_by_id FROM {source}"
-        f" WHERE b.tenant_id = {sql.tenant} AND {test} AND {narrow('b.id')}"
-    )
+    return f"b.id, b.batch_id, b.created_by_id FROM {source} WHERE {sql.rows('b')} AND {test} AND {narrow('b.id')}"
 
 
 async def visible_object_ids(scope: Scope, object_ids: Sequence[str]) -> Sequence[Row]:
     """``id``, ``object_id``, ``batch_pk`` of those among the given that exist for the scope, however many."""
-    sql = Sql(scope.tenant_id)
+    sql = Sql(scope.tenant_id, is_open=False)
     source = sql.source(All((scope.within, HasObjectId(tuple(object_ids)))), _anywhere, "")
     text = f"SELECT o.id, o.object_id, o.batch_pk FROM ({source}) AS s JOIN objects o ON o.id = s.object_pk"
     return await _fetch(sql, text)

@@ -58,7 +58,7 @@ async def page(tenant_id: int, bounds: Bounds) -> Page:
     sql = Sql(tenant_id)
     where = f"s.tenant_id = {sql.tenant} AND {bounds.narrow(sql)('s.id')}"
     text = f"SELECT {_COLUMNS} {_FROM} WHERE {where} {bounds.order('s.id')}"
-    return bounds.page(await database.fetch(text, *sql.arguments))
+    return bounds.page(await database.fetch(sql.statement(text), *sql.arguments))
 
 
 async def count(tenant_id: int) -> int:

@@ -10,6 +10,10 @@ nor a rare value, it takes both lists for one row each, and reads one of them ag
 test is a look-up of its own (OFFSET 0 sees to it), and what is asked of one object or batch hides from it the columns
 that other indexes have, lest it walk those (PostgreSQL 18 skips over a missing tenant). The time is linear at worst: in
 the list that drives, times the tests.
+
+Where there is but one way left, the planner is not told the values either (``Sql.bind``): PostgreSQL keeps the plan
+then, for all values and tenants, which takes it a fifth of the time, and tests that look at one plan have seen all.
+What is best done in one of several ways, depending on values (``driving.is_open``), is planned each time with them.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -50,17 +54,26 @@ MOST_LOOKUPS = 500  # of pairs in one statement; planning them takes 0.2 s and 1
 
 Narrow: TypeAlias = Callable[[str], str]  # from an expression for a key to what bounds it
 
+# The first part is true, and goes when a plan is made for it. A plan for any value seems too dear to be kept.
+_NOT_KEPT = "({} OR (SELECT count(*) FROM generate_series(1, 1000000000000)) > 0)"
+
 
 class Sql:
     """One statement in the making: its arguments, and the tenant that every table is read for."""
 
-    def __init__(self, tenant_id: int, depths: Mapping[Condition, float] | None = None) -> None:
-        """``depths`` of the lists that there is a choice from, as far as they are known."""
+    def __init__(
+        self, tenant_id: int, depths: Mapping[Condition, float] | None = None, *, is_open: bool = True
+    ) -> None:
+        """``depths`` of the lists that there is a choice from, as far as they are known.
+
+        ``is_open``: the planner is told the values, each time a ``statement`` is run.
+        """
         self.arguments: list[object] = []
         self._bound: dict[tuple[object, str], str] = {}
         self._tenant_id = tenant_id
         self._aliases = 0
         self._choices: list[str] = []
+        self._is_open = is_open
         self.depths = depths or {}
 
     @cached_property
@@ -69,23 +82,43 @@ class Sql:
 
     @property
     def some_tenant(self) -> str:
-        """The same, hidden from the planner, where something else says which rows it is about.
+        """The same, always hidden from the planner, where something else says which rows it is about.
 
         Of a tenant that the statistics do not know yet PostgreSQL expects one object, and would read all it has instead
         of looking up the one that is asked for.
         """
-        return f"(SELECT {self.tenant})"
+        return f"(SELECT {self.tenant})" if self._is_open else self.tenant
 
     def bind(self, value: Hashable, type_name: str) -> str:
-        """An array is a tuple. What is asked in several alternatives is sent once."""
+        """An array is a tuple. What is asked in several alternatives is sent once.
+
+        In a SELECT of its own, which the planner does not look into: it plans for any value.
+        """
         if (value, type_name) not in self._bound:
             self.arguments.append(value)
-            self._bound[value, type_name] = f"${len(self.arguments)}::{type_name}"
+            bound = f"${len(self.arguments)}::{type_name}"
+            if not self._is_open:
+                bound = f"(SELECT {bound})" + (f"::{type_name}" if type_name.endswith("[]") else "")
+            self._bound[value, type_name] = bound
         return self._bound[value, type_name]
 
+    def rows(self, alias: str) -> str:
+        """WHERE of a table's rows of the tenant that are to be read in key order.
+
+        That each is between the tenant's least and greatest goes without saying, and says that few of all keys are: the
+        planner would rather walk those of all tenants, past what others have made since, where it knows of few tenants.
+        """
+        row = f"({alias}.tenant_id, {alias}.id)"
+        between = f"{row} >= ({self.tenant}, 0) AND {row} <= ({self.tenant}, {ids.LARGEST})"
+        return f"{alias}.tenant_id = {self.tenant} AND {between}"
+
     def statement(self, text: str) -> str:
-        """``text`` with the choices that its parts ask for."""
-        return f"WITH {', '.join(self._choices)} {text}" if self._choices else text
+        """A SELECT ``text`` with the choices that its parts ask for."""
+        if self._choices:
+            text = f"WITH {', '.join(self._choices)} {text}"
+        if self._is_open:
+            text = f"SELECT * FROM ({text}) AS planned WHERE {_NOT_KEPT.format(self.bind(True, 'boolean'))}"
+        return text
 
     # -- tests ---------------------------------------------------------------------------------------------------
 
@@ -225,7 +258,7 @@ class Sql:
             return f"SELECT {key} FROM uploads {file} WHERE {where} {end}"
         if not isinstance(driving, HasPair):
             test = self.test(All((driving, others)), "o.id", "o.batch_pk")
-            tests = f"o.tenant_id = {self.tenant} AND {test} AND {narrow('o.id')}"
+            tests = f"{self.rows('o')} AND {test} AND {narrow('o.id')}"
             return f"SELECT o.id AS object_pk FROM objects o WHERE {tests} {end}"
         # An object has a pair once, but may have several of a key or of a value.
         once = driving.key is not None and isinstance(driving.test, Equals | OneOf)

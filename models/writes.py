@@ -158,7 +158,7 @@ async def set_data(tenant_id: int, changed: Mapping[int, Sequence[Pair]]) -> Non
 async def delete_objects(scope: Scope, object_ids: Sequence[str]) -> None:
     """All or none: raises NotFound naming those that are not there (any more), and BatchSealed."""
     async with database.transaction():
-        sql = Sql(scope.tenant_id)
+        sql = Sql(scope.tenant_id, is_open=False)
         wanted = sql.bind(tuple(object_ids), "text[]")
         visible = sql.test(scope.within, "o.id", "o.batch_pk")
         text = f"SELECT o.id FROM objects o WHERE o.tenant_id = {sql.some_tenant} AND o.object_id = ANY({wanted})"
@@ -237,7 +237,7 @@ async def _naming_taken(scope: Scope, objects: Sequence[NewObject]) -> AsyncIter
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name != "objects_object_id_unique":
             raise
-        sql = Sql(scope.tenant_id)
+        sql = Sql(scope.tenant_id, is_open=False)
         wanted = sql.bind(tuple(one.object_id for one in objects), "text[]")
         rows = await database.fetch(
             f"SELECT o.object_id FROM objects o WHERE o.tenant_id = {sql.some_tenant} AND o.object_id = ANY({wanted})"

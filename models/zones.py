@@ -34,7 +34,7 @@ def _from_first(sql: "Sql", condition: HasPair, narrow: "Narrow", *, is_descendi
     beyond, direction = ("<", "DESC") if is_descending else (">", "ASC")
     bound = f"(zone + 1) << {_BITS}" if is_descending else f"zone << {_BITS}"
     first = (  # with numbers or without
-        f"SELECT {start}.id >> {_BITS}, 1 FROM objects {start} WHERE {start}.tenant_id = {sql.tenant}"
+        f"SELECT {start}.id >> {_BITS}, 1 FROM objects {start} WHERE {sql.rows(start)}"
         f" AND {narrow(f'{start}.id')} ORDER BY {start}.id {direction} LIMIT 1"
     )
     next_ = _in_zone(sql, later, HasPair(condition.key, None), beyond)

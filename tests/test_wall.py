@@ -76,7 +76,7 @@ async def test_a_statement_of_the_service_without_its_tenant_fails_the_test(
     original = database.fetch
 
     async def careless(sql: str, *arguments: object) -> object:
-        return await original(sql.replace("o.tenant_id = $1::bigint", "$1::bigint > 0"), *arguments)
+        return await original(sql.replace("o.tenant_id = (SELECT $1::bigint)", "true"), *arguments)
 
     monkeypatch.setattr(database, "fetch", careless)
     await admin.execute("{ objects { nodes { objectId } } }")
@@ -89,7 +89,7 @@ def careless() -> None:
     original = database.fetch
 
     async def fetch(sql: str, *arguments: object) -> object:
-        return await original(sql.replace("o.tenant_id = $1::bigint", "$1::bigint > 0"), *arguments)
+        return await original(sql.replace("o.tenant_id = (SELECT $1::bigint)", "true"), *arguments)
 
     database.fetch = fetch  # type: ignore[assignment]
 

@@ -44,7 +44,7 @@ async def others(observer: asyncpg.Connection) -> int:
         ("idle_in_transaction_session_timeout", "3s"),
         ("TimeZone", "UTC"),
         ("jit", "off"),
-        ("plan_cache_mode", "force_custom_plan"),
+        ("plan_cache_mode", "auto"),
     ],
 )
 async def test_session_has_its_settings_whenever_it_is_used(own_url: str, name: str, value: str) -> None:
