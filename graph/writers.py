@@ -60,6 +60,7 @@ class Writer:
         self._named: dict[str, Any] = dict(leaves.NAMES)
         self._leaves = 0
         self.data = self.batch = False  # whether they are read
+        self.signs = False  # whether there are URLs
         self._columns: set[str] = set()  # of a file
 
     @property
@@ -134,7 +135,7 @@ class Writer:
         self._columns.update(leaves.COLUMNS.get(one.name, ()))
         if one.name != "access":
             return self._leaf(leaves.FILE, one)
-        self.batch = True  # which the audit log names
+        self.signs = self.batch = True  # which the audit log names
         definition = self._schema.type_map["File"].fields["access"]  # type: ignore[attr-defined]
         if any(has_variable(argument.value) for argument in one.node.arguments or ()):
             raise NotPlain
