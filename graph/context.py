@@ -29,7 +29,7 @@ from models.pages import Bounds, Row, Scope, bounds
 from models.trace import current
 from storage import multipart
 from storage.client import Storage, Stored, refusing
-from storage.given import Given, Readable
+from storage.given import Given
 from storage.multipart import Cut, cut_of
 from storage.proof import Finding, claim_of, examine
 from storage.urls import Urls
@@ -69,12 +69,8 @@ class S3(NamedTuple):
     urls: Urls
 
 
-class Noted(NamedTuple):
-    """What is to be written down, and of a URL to read what may be given again once it is."""
-
-    entry: Entry
-    given: Given | None = None
-    url: str = ""
+# A URL to read, of the file of a row: it may be given again once it is written down.
+NewReading: TypeAlias = tuple[Given, str, Row]
 
 
 def _let_in() -> float:
@@ -94,7 +90,7 @@ class Context(Loads):
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
     selected: dict[tuple[int, str], bool] = field(default_factory=dict)
     given: dict[object, Given] = field(default_factory=dict)  # by what is asked for, ``graph.types.files.Reading``
-    signed: dict[Hashable, Noted] = field(default_factory=dict)
+    signed: dict[Hashable, Entry | NewReading] = field(default_factory=dict)
     _sees_people: bool | None = None
     _confirmed: float = field(default_factory=_let_in)
 
@@ -106,6 +102,10 @@ class Context(Loads):
     @property
     def scope(self) -> Scope:
         return readable(self.viewer)
+
+    def of(self, viewer: Viewer) -> "Context":
+        """Another's, who asks for the same; nothing is noted in it."""
+        return replace(self, caller=viewer, rows=0, filters={}, selected={}, given={}, signed={})
 
     @property
     def urls(self) -> Urls:
@@ -199,34 +199,47 @@ class Context(Loads):
         """
         details = {"parts": parts} if parts else None
         entry = Entry(action, row["batch_id"], row["object_id"], upload_pk, until, details)
-        self.signed[action, upload_pk, until, parts] = Noted(entry)
+        self.signed[action, upload_pk, until, parts] = entry
 
-    def sign_reading(self, given: Given, row: Row) -> str:
-        """The same of a URL to read the file of a row, which its caller is given again as long as it is the same."""
-        url = given.sign(Readable(row["file_bucket"], row["file_key"], row["file_name"], row["file_type"]))
-        key = row["file_pk"]
-        entry = Entry(Action.READ_URL, row["batch_id"], row["object_id"], key, given.until)
-        self.signed[given, key] = Noted(entry, given, url)
-        return url
+    def sign_readings(self, given: Given, rows: Sequence[Row]) -> dict[int, str]:
+        """The same of URLs to read the files of rows, by their keys, which their caller is given again as long as they
+        are the same.
+        """
+        urls = {
+            row["file_pk"]: given.sign(row["file_bucket"], row["file_key"], row["file_name"], row["file_type"])
+            for row in rows
+        }
+        for row in rows:
+            self.signed[given, row["file_pk"]] = given, urls[row["file_pk"]], row
+        return urls
 
     def sign_copy(self, row: Row, until: datetime, width: int | None) -> None:
         """The same for a local copy or a thumbnail of it; ``row`` is ``models.copies.read``'s."""
-        self.signed[Action.READ_URL, row["id"], until, f"copy {width}"] = Noted(copies.read(row, until, width))
+        self.signed[Action.READ_URL, row["id"], until, f"copy {width}"] = copies.read(row, until, width)
 
     async def record(self) -> None:
         """What was noted, before anybody sees the URLs: raises where it cannot be written."""
         if not self.signed:
             return
         noted, self.signed = self.signed.values(), {}
-        await audit.record(self.viewer.actor, *[one.entry for one in noted])
+        entries = [one for one in noted if isinstance(one, Entry)]
+        read: dict[Given, list[Row]] = defaultdict(list)
+        urls: dict[Given, dict[int, str]] = defaultdict(dict)
+        for one in noted:
+            if not isinstance(one, Entry):
+                given, url, row = one
+                read[given].append(row)
+                urls[given][row["file_pk"]] = url
+        if entries or len(read) > 1:
+            entries += [audit.reading(row, given.until) for given, rows in read.items() for row in rows]
+            await audit.record(self.viewer.actor, *entries)
+        else:
+            for given, rows in read.items():
+                await audit.record_readings(self.viewer.actor, rows, given.until)
         if database.may_be_undone():
             return
-        fresh: dict[Given, dict[int, str]] = defaultdict(dict)
-        for entry, given, url in noted:
-            if given is not None and entry.upload_pk is not None:
-                fresh[given][entry.upload_pk] = url
-        for given, urls in fresh.items():
-            self.urls.keep(given, urls)
+        for given, new in urls.items():
+            self.urls.keep(given, new)
 
     async def sees_people(self) -> bool:
         """Asked once, however many users there are in the answer."""

@@ -43,7 +43,6 @@ COLUMNS = {  # of the file that they are made of
     "completedAt": ["file_completed_at"],
     "access": ["file_state", "file_bucket", "file_key", "file_name", "file_type"],
 }
-ACCESS = {"url": '"{url}"', "expiresAt": '"{moment(until)}"'}  # in URLs nothing has to be escaped
 
 # As ``pages.cursor``: nine bytes are twelve characters, and what follows, ``end``, is the same for all of a list.
 EDGE = {"cursor": '"{base64(pack(1, row["id"]), newline=False).translate(URL_SAFE).decode()}{end}"'}
@@ -58,6 +57,12 @@ PAGE_INFO = {
 # one that ends a text comes no name: what is looked for is found between texts only.
 PAIRS = '{row["data"].replace(NEXT_SPACED, NEXT).replace(VALUE_SPACED, VALUE).replace(FIRST_SPACED, FIRST, 1)}'
 KEPT = [("key", "key"), ("value", "value")]  # selected like that
+
+
+def access(given: str, new: str, until: str) -> dict[str, str]:
+    """Of an access, from URLs by their files; in them nothing has to be escaped."""
+    url = f'{given}.get(row["file_pk"]) or {new}[row["file_pk"]]'
+    return {"url": f'"{{{url}}}"', "expiresAt": f'"{{moment({until})}}"'}
 
 
 @lru_cache(4096)

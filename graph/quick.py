@@ -6,6 +6,7 @@ executes from the start: these only read.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from graphql import (
 )
 from graphql.execution.values import get_argument_values, get_variable_values
 
+from access.policy import Viewer
 from graph.by_variables import ByVariables
 from graph.context import Context
 from graph.inputs import is_id
@@ -32,6 +34,7 @@ from models.errors import WaybillError
 from models.pages import Row
 from models.reads import Parts
 
+_LEFT = (NotPlain, WaybillError, GraphQLError, TypeError, AttributeError)  # to graphql-core
 _digest = lru_cache(1_000)(pages.digest)
 
 
@@ -52,7 +55,7 @@ class Quick:
         self._read: _Objects | _Object
         match root.name:
             case "objects":
-                self._read = _Objects(writer.of_page(root.below), writer.parts)
+                self._read = _Objects(writer.of_page(root.below), writer.parts, writer.signs)
             case "object":
                 self._read = _Object(writer.of_object(root.below), writer.parts)
             case _:
@@ -67,7 +70,7 @@ class Quick:
         """``data`` of the answer as JSON; None where graphql-core has to find out what is wrong."""
         try:
             written = await self._read(context, self._asked(context, variables or {}))
-        except (NotPlain, WaybillError, GraphQLError, TypeError, AttributeError):
+        except _LEFT:
             context.rows, context.signed = 0, {}
             return None
         if written.values > limits.values or written.characters > limits.characters:
@@ -90,6 +93,7 @@ class Quick:
 class _Objects(NamedTuple):
     write: PageWriter
     parts: Parts
+    signs: bool  # URLs, which are somebody's own
 
     def asked(self, context: Context, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], Filter]:
         part = {name: arguments.get(name) for name in ("first", "after", "last", "before")}
@@ -100,17 +104,33 @@ class _Objects(NamedTuple):
         digest = _digest("objects", context.viewer.tenant_id, wanted.digest)
         bounds = context.bounds(**part, digest=digest)
 
+        scope = context.scope
+
         async def read(_: object = None) -> Written:
-            page = await reads.objects(context.scope, wanted.condition, bounds, self.parts)
+            page = await reads.objects(scope, wanted.condition, bounds, self.parts)
             return self.write(page, digest, context)
 
         async def read_for_all(_: object) -> Mapping[None, Written]:
             return {None: await read()}
 
-        if self.parts.file:  # which may have URLs that are somebody's own
-            return await read()
-        written = await together.ask((self, digest, bounds), context.scope, None, read, read_for_all)
-        assert written is not None  # noqa: S101 - for the type checker
+        async def read_for_each(viewers: set[Viewer]) -> Mapping[Viewer, Written]:
+            page = await reads.objects(scope, wanted.condition, bounds, self.parts)
+            found: dict[Viewer, Written] = {}
+            for viewer in viewers:
+                own = context.of(viewer)
+                with suppress(*_LEFT):
+                    written = self.write(page, digest, own)
+                    await own.record()
+                    found[viewer] = written
+            return found
+
+        of = self, digest, bounds
+        if self.signs:
+            written = await together.ask(of, scope, context.viewer, read, read_for_each)
+        else:
+            written = await together.ask(of, scope, None, read, read_for_all)
+        if written is None:
+            raise NotPlain
         return written
 
 

@@ -23,7 +23,7 @@ from graph import leaves
 from graph.context import Context
 from graph.literals import has_variable
 from graph.selection import NotPlain, Selected, fragments_of, select
-from graph.types.files import Reading, reading
+from graph.types.files import Reading, readings
 from models.errors import BadInput
 from models.pages import Page, Row
 from models.reads import Parts
@@ -57,14 +57,20 @@ class Writer:
     def __init__(self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
         self._schema = schema
         self._fragments = fragments
-        self._named: dict[str, Any] = dict(leaves.NAMES)
+        self._named: dict[str, Any] = {**leaves.NAMES, "readings": readings}
         self._leaves = 0
         self.data = self.batch = False  # whether they are read
+        self._readings: list[str] = []  # what is asked for of URLs
         self._columns: set[str] = set()  # of a file
 
     @property
     def parts(self) -> Parts:
         return Parts(self.data, bool(self._columns), self.batch, frozenset(self._columns))
+
+    @property
+    def signs(self) -> bool:
+        """Whether there are URLs, which are somebody's own."""
+        return bool(self._readings)
 
     def of_page(self, below: Sequence[SelectionSetNode]) -> PageWriter:
         """Of a connection, whose cursors are of the list with the digest."""
@@ -76,8 +82,8 @@ class Writer:
         return written
 
     def of_object(self, below: Sequence[SelectionSetNode]) -> Callable[[Row, Context], Written]:
-        write = self._compiled("row, context", self._object("Object", below, self._in_object))
-        return lambda row, context: self._counted(write(row, context), 1)
+        write = self._listed("rows, context", self._object("Object", below, self._in_object), "rows")
+        return lambda row, context: self._counted(write([row], context), 1)
 
     def _counted(self, text: str, times: int) -> Written:
         return Written(text, self._leaves * times + (len(text) // _PAIR if self.data else 0), len(text))
@@ -104,8 +110,8 @@ class Writer:
         return self._compiled("page, end, context", whole)
 
     def _rows(self, template: str) -> str:
-        listed = self._compiled("page, end, context", template, " for row in page.rows")
-        return f"{{{self._named_as(listed)}(page, end, context)}}"
+        listed = self._listed("page, end, context", template, "page.rows")
+        return f"[{{{self._named_as(listed)}(page, end, context)}}]"
 
     def _in_edge(self, one: Selected) -> str:
         if one.name == "node":
@@ -122,12 +128,11 @@ class Writer:
                 return self._leaves_of("Batch", leaves.BATCH, one.below)
             case "file":
                 self._columns.add("file_pk")
-                write = self._compiled("row, context", self._object("File", one.below, self._in_file))
-
-                def file(row: Row, context: Context) -> str:
-                    return "null" if row["file_pk"] is None else write(row, context)
-
-                return f"{{{self._named_as(file)}(row, context)}}"
+                template = self._object("File", one.below, self._in_file)
+                urls = [name for number in range(len(self._readings)) for name in _urls(number)]
+                arguments = ", ".join(["row", *urls])
+                file = self._compiled(arguments, template, unless='row["file_pk"] is None')
+                return f"{{{self._named_as(file)}({arguments})}}"
         return self._leaf(leaves.OBJECT, one)
 
     def _in_file(self, one: Selected) -> str:
@@ -143,12 +148,9 @@ class Writer:
             asked = Reading.of(given.get("expiresIn"), given.get("disposition"))
         except BadInput:
             raise NotPlain from None
-        write = self._compiled("url, until", self._leaves_of("Access", leaves.ACCESS, one.below))
-
-        def access(row: Row, context: Context) -> str:
-            return write(*reading(context, row, asked))
-
-        return f"{{{self._named_as(access)}(row, context)}}"
+        number = len(self._readings)
+        self._readings.append(self._named_as(asked))
+        return self._leaves_of("Access", leaves.access(*_urls(number)), one.below)
 
     def _leaves_of(self, type_name: str, of: Mapping[str, str], below: Sequence[SelectionSetNode]) -> str:
         return self._object(type_name, below, lambda one: self._leaf(of, one))
@@ -186,13 +188,29 @@ class Writer:
     def _select(self, type_name: str, below: Sequence[SelectionSetNode]) -> dict[str, Selected]:
         return select(self._schema, self._schema.type_map[type_name], below, self._fragments)
 
-    def _named_as(self, function: Callable[..., str]) -> str:
+    def _named_as(self, value: object) -> str:
         name = f"f{len(self._named)}"
-        self._named[name] = function
+        self._named[name] = value
         return name
 
-    def _compiled(self, arguments: str, template: str, loop: str = "") -> Callable[..., str]:
-        text = f"f'{template}'"
-        source = f"lambda {arguments}: '[' + ','.join([{text}{loop}]) + ']'" if loop else f"lambda {arguments}: {text}"
+    def _compiled(self, arguments: str, template: str, unless: str = "") -> Callable[..., str]:
+        """``null`` where ``unless`` holds."""
+        null = f"'null' if {unless} else " if unless else ""
+        return self._evaluated(f"lambda {arguments}: {null}f'{template}'")
+
+    def _listed(self, arguments: str, template: str, rows: str) -> Callable[..., str]:
+        """Of each of the rows, with commas between them."""
+        urls = "".join(
+            f" for {', '.join(_urls(number))} in [readings(context, {rows}, {asked})]"
+            for number, asked in enumerate(self._readings)
+        )
+        return self._evaluated(f"lambda {arguments}: ','.join([f'{template}'{urls} for row in {rows}])")
+
+    def _evaluated(self, source: str) -> Callable[..., str]:
         write: Callable[..., str] = eval(source, self._named)  # noqa: S307 - nothing of it is anybody else's
         return write
+
+
+def _urls(number: int) -> tuple[str, str, str]:
+    """The names of what ``readings`` finds for what is asked for."""
+    return f"given{number}", f"new{number}", f"until{number}"

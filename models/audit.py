@@ -111,6 +111,11 @@ def about_key(action: Action, key: Row, user_name: str, **more: str) -> Entry:
     return Entry(action, details=details | more)
 
 
+def reading(row: Row, until: datetime) -> Entry:
+    """That the file of a row of an object can be read until then."""
+    return Entry(Action.READ_URL, row["batch_id"], row["object_id"], row["file_pk"], until)
+
+
 # As ids.py makes keys, but the numbers below the time are counted here: entries are made in every kind of transaction.
 # The time is computed once, in a query of its own.
 _KEY = (
@@ -135,6 +140,14 @@ async def record(actor: Actor, *entries: Entry) -> None:
         return
     texts = [None if one is None else orjson.dumps(one).decode() for one in details]
     await database.execute(_RECORD_EACH, *actor, actions, untils, texts, batches, objects, uploads)
+
+
+async def record_readings(actor: Actor, rows: Sequence[Row], until: datetime) -> None:
+    """The same of ``reading`` of each of the rows."""
+    batches = [row["batch_id"] for row in rows]
+    objects = [row["object_id"] for row in rows]
+    uploads = [row["file_pk"] for row in rows]
+    await database.execute(_RECORD_ALIKE, *actor, Action.READ_URL, until, None, batches, objects, uploads)
 
 
 @dataclass(frozen=True, slots=True)

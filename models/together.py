@@ -1,7 +1,8 @@
 """What is asked at the same time is read together: one statement for all that ask in one turn of the event loop.
 
 The first of a turn is not held up for those who may follow, and who asks while nothing is under way is taken to be the
-only one. No statement is shared that was sent before somebody asked, as it may not see what was written until then.
+only one. Those who ask while two statements of the kind are under way wait for the end of one, and are answered by the
+next. No statement is shared that was sent before somebody asked, as it may not see what was written until then.
 """
 
 import asyncio
@@ -18,20 +19,24 @@ T = TypeVar("T")
 _Answers: TypeAlias = Mapping[Any, Any]
 _Future: TypeAlias = "asyncio.Future[_Answers | None]"
 
-_lines: dict[Hashable, "_Line"] = {}  # of this turn of the event loop
+_AT_ONCE = 2  # statements of a kind, so that one is read while the other is answered from
+
+_lines: dict[Hashable, "_Line"] = {}  # of this turn of the event loop, or until one of two statements has ended
 _tasks: set[asyncio.Task[None]] = set()
-_under_way = 0
+_under_way: dict[Hashable, int] = {}  # statements, by kind
 
 
 class _Line:
-    """Those who wait for the second statement of a turn, and what they ask for."""
+    """Those who wait for the next statement of a kind, and what they ask for."""
 
-    def __init__(self, tenant_id: int, read: Callable[[set[Any]], Awaitable[_Answers]]) -> None:
+    def __init__(self, key: Hashable, tenant_id: int, read: Callable[[set[Any]], Awaitable[_Answers]]) -> None:
         self.waiting: list[tuple[Any, _Future]] = []
+        self._key = key
         self._tenant_id = tenant_id
         self._read = read
 
     def start(self) -> None:
+        _under_way[self._key] = _under_way.get(self._key, 0) + 1
         context = copy_context()
         context.run(current.set, RequestTrace("", tenant_id=self._tenant_id))  # it is no single request's
         task = asyncio.create_task(self._serve(), context=context)
@@ -48,6 +53,7 @@ class _Line:
             for _, future in self.waiting:
                 if not future.done():
                     future.set_result(answers)
+            _ended(self._key)
 
 
 async def ask(
@@ -61,19 +67,20 @@ async def ask(
 
     None where that leaves it out. Not for transactions.
     """
-    global _under_way  # noqa: PLW0603 - of the process, as its event loop
-    line: _Line | None = None
-    if _under_way:
-        key = database.client(), of, scope
-        if (line := _lines.get(key)) is None:
-            _lines[key] = _Line(scope.tenant_id, together)
-            asyncio.get_running_loop().call_soon(_turn_over, key)
-    if line is None:
-        _under_way += 1
-        try:
-            return await alone(question)
-        finally:
-            _under_way -= 1
+    key = database.client(), of, scope
+    if (line := _lines.get(key)) is None:
+        count = _under_way.get(key, 0)
+        if count >= _AT_ONCE or _under_way:
+            line = _lines[key] = _Line(key, scope.tenant_id, together)
+        if count < _AT_ONCE:
+            if line is not None:
+                asyncio.get_running_loop().call_soon(_turn_over, key)
+            _under_way[key] = count + 1
+            try:
+                return await alone(question)
+            finally:
+                _ended(key)
+    assert line is not None  # noqa: S101 - for the type checker
     future: _Future = asyncio.get_running_loop().create_future()
     line.waiting.append((question, future))
     if (answers := await future) is None:
@@ -84,9 +91,20 @@ async def ask(
 
 
 def _turn_over(key: Hashable) -> None:
-    line = _lines.pop(key)
-    if line.waiting:
-        line.start()
+    line = _lines.get(key)
+    if line is not None and (not line.waiting or _under_way.get(key, 0) < _AT_ONCE):
+        _lines.pop(key)
+        if line.waiting:
+            line.start()
+
+
+def _ended(key: Hashable) -> None:
+    _under_way[key] -= 1
+    if not _under_way[key]:
+        del _under_way[key]
+    line = _lines.get(key)
+    if line is not None and line.waiting:
+        _lines.pop(key).start()
 
 
 async def object_with_id(scope: Scope, object_id: str, parts: Parts) -> Row | None:

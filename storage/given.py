@@ -33,15 +33,6 @@ class Window(NamedTuple):
         return cls(began, began + length, seconds)
 
 
-class Readable(NamedTuple):
-    """What is said of a file to whoever reads it."""
-
-    bucket: str
-    key: str
-    name: str
-    content_type: str
-
-
 class Given:
     """URLs to read that somebody is given within a window, for a browser to show or to save.
 
@@ -63,18 +54,18 @@ class Given:
         self._disposition = disposition
         self._readings: dict[str, Reading] = {}  # by bucket
 
-    def sign(self, file: Readable) -> str:
-        """One that has to be written down before anybody sees it."""
-        reading = self._readings.get(file.bucket)
+    def sign(self, bucket: str, key: str, name: str, content_type: str) -> str:
+        """One of a file that has to be written down before anybody sees it."""
+        reading = self._readings.get(bucket)
         if reading is None:
             began, _, seconds = self.window
-            reading = self._readings[file.bucket] = Reading(
+            reading = self._readings[bucket] = Reading(
                 self.credentials,
-                self._storage.endpoint(file.bucket),
+                self._storage.endpoint(bucket),
                 now=datetime.fromtimestamp(began, UTC),
                 expires_in=seconds,
             )
-        return reading.url(file.key, content_disposition(self._disposition, file.name), file.content_type)
+        return reading.url(key, content_disposition(self._disposition, name), content_type)
 
 
 class Memory:

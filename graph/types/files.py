@@ -1,6 +1,7 @@
 """File, its access, and uploads: made straight from the rows that a page read, signed without asking anybody."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -117,8 +118,9 @@ class File:
     def access(
         self, info: Info, expires_in: int | None = None, disposition: Disposition | None = None
     ) -> Access | None:
-        url, until = reading(info.context, self.row, Reading.of(expires_in, disposition))
-        return Access(url=url, expires_at=until)
+        given, new, until = readings(info.context, [self.row], Reading.of(expires_in, disposition))
+        key = self.row["file_pk"]
+        return Access(url=given.get(key) or new[key], expires_at=until)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,16 +140,25 @@ class Reading:
         return cls(seconds, disposition or Disposition.ATTACHMENT)
 
 
-def reading(context: Context, row: Row, asked: Reading) -> tuple[str, datetime]:
-    """A URL of the file of a row of an object, and until when it works. Raises FileNotComplete."""
-    if row["file_state"] != _COMPLETE:
-        raise FileNotComplete(state=row["file_state"])
+def readings(
+    context: Context, rows: Sequence[Row], asked: Reading
+) -> tuple[Mapping[int, str], Mapping[int, str], datetime]:
+    """URLs of the files of rows of objects, by their keys: those that were given before, among which are others, and
+    the rest; and until when they work. Raises FileNotComplete.
+
+    A file of which a URL was given is complete: it stays so.
+    """
     given = context.given.get(asked)
     if given is None or given.end <= time.time():
         given = context.given[asked] = context.urls.given(
             context.viewer.actor, asked.disposition, now=_now(), seconds=asked.seconds
         )
-    return given.urls.get(row["file_pk"]) or context.sign_reading(given, row), given.until
+    known = given.urls
+    new = [row for row in rows if (key := row["file_pk"]) not in known and key is not None]
+    for row in new:
+        if row["file_state"] != _COMPLETE:
+            raise FileNotComplete(state=row["file_state"])
+    return known, context.sign_readings(given, new) if new else {}, given.until
 
 
 @strawberry.type(description="What brings an object's bytes to S3: one request, or many `parts` of a large file.")

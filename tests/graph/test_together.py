@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from access import remembered
-from models import Role, database, reads, together
+from models import AccessLevel, Role, audit, database, reads, together
 from models.pages import Row, Scope
 from models.reads import Parts
+from tests.access.test_audit import PAGE as URLS
+from tests.access.test_audit import actions, with_complete_files
+from tests.access.test_grants import GRANT, id_of
 from tests.conftest import Caller, NewCaller
 
 OBJECT = "query ($id: String!) { object(objectId: $id) { objectId data { key value } } }"
@@ -136,3 +139,96 @@ async def test_who_goes_away_leaves_the_others_their_answers(admin: Caller) -> N
     assert [isinstance(one, asyncio.CancelledError) for one in results] == [True, False] * 10
     assert [one["object_id"] for one in results[1::2]] == ids[1::2]
     assert not together._lines
+
+
+async def urls(callers: list[Caller]) -> list[list[str]]:
+    """That each finds who asks for a page at the same time as the others."""
+    pages = await asyncio.gather(*(one.execute(URLS) for one in callers))
+    return [[node["file"]["access"]["url"] for node in page["objects"]["nodes"]] for page in pages]
+
+
+async def test_pages_with_urls_are_read_together_and_each_person_is_written_down(
+    admin: Caller, new_caller: NewCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_complete_files(admin, 3)
+    other, member = await new_caller(admin.tenant), await new_caller(admin.tenant, Role.MEMBER)
+    await admin.execute(GRANT, user=id_of(member), level=AccessLevel.VIEW, object="f1")
+    count = 0
+    fetch = reads.objects
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        return await fetch(*arguments)
+
+    monkeypatch.setattr(reads, "objects", counted)
+    shown = await urls([admin, other, member] * 8)
+    assert [len(set(one)) for one in shown] == [3, 3, 1] * 8
+    assert count < 20
+    written = await database.fetch(
+        "SELECT DISTINCT user_id, upload_pk FROM audit_log WHERE tenant_id = $1 AND action = 'READ_URL'",
+        admin.tenant.id,
+    )
+    of = [row["user_id"] for row in written]
+    assert [of.count(one.user.id) for one in (admin, other, member)] == [3, 3, 1]
+
+
+async def test_nobody_sees_urls_that_could_not_be_written_down_for_all(
+    admin: Caller, new_caller: NewCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_complete_files(admin, 2)
+    callers = [admin, await new_caller(admin.tenant)] * 8
+
+    async def fail(*_: Any) -> None:
+        raise OSError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "record_readings", fail)
+        answers = await asyncio.gather(*(one.post(URLS) for one in callers))
+        assert not any("X-Amz-Signature" in answer.text for answer in answers)
+    assert "READ_URL" not in await actions(admin)
+    assert len(await urls(callers)) == 16
+
+
+async def test_each_is_told_which_file_is_not_complete(admin: Caller) -> None:
+    await with_complete_files(admin, 3)
+    await database.execute(
+        "UPDATE uploads SET state = 'PENDING', completed_at = NULL WHERE tenant_id = $1 AND object_pk ="
+        " (SELECT id FROM objects WHERE tenant_id = $1 AND object_id = 'f1')",
+        admin.tenant.id,
+    )
+    for answer in await asyncio.gather(*(admin.post(URLS) for _ in range(8))):
+        content = answer.json()
+        assert [error["path"] for error in content["errors"]] == [["objects", "nodes", 1, "file", "access"]]
+        access = [node["file"]["access"] for node in content["data"]["objects"]["nodes"]]
+        assert [one is None for one in access] == [False, True, False]
+
+
+async def test_who_asks_while_two_are_under_way_is_answered_by_the_next(
+    admin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(admin, 4)
+    read, go_on = reads.object_with_id, asyncio.Event()
+
+    async def held(*arguments: Any) -> Row | None:
+        await go_on.wait()
+        return await read(*arguments)
+
+    async def asked(one: str) -> asyncio.Task[Row | None]:
+        task = asyncio.create_task(together.object_with_id(Scope(admin.tenant.id), one, Parts()))
+        await asyncio.sleep(0)
+        return task
+
+    monkeypatch.setattr(reads, "object_with_id", held)
+    tasks = [await asked("o0"), await asked("o1"), await asked("o2")]
+    await database.execute("UPDATE objects SET data = '[]' WHERE object_id = 'o2' AND tenant_id = $1", admin.tenant.id)
+    tasks.append(await asked("o3"))
+    [line] = together._lines.values()
+    assert [question for question, _ in line.waiting] == ["o2", "o3"]
+    go_on.set()
+    rows = await asyncio.gather(*tasks)
+    assert [row and row["object_id"] for row in rows] == ["o0", "o1", "o2", "o3"]
+    assert rows[2] is not None
+    assert rows[2]["data"] == "[]"
+    assert not together._lines
+    assert not together._under_way

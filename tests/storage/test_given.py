@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from storage import given as module
 from storage.client import Config, Storage, connected
 from storage.disposition import Disposition
-from storage.given import Given, Memory, Readable, Window
+from storage.given import Given, Memory, Window
 from storage.signing import MAX_SECONDS, Credentials
 from storage.urls import signing
 
 CREDENTIALS = Credentials("first", "secret")
 CONFIG = Config(buckets=["files"], region="eu-central-1", credentials=CREDENTIALS)
 NOW = datetime(2026, 11, 24, 12, 0, 29, tzinfo=UTC)
-FILE = Readable("files", "key", "a", "a/b")
+FILE = "files", "key", "a", "a/b"
 
 
 @for_any(st.floats(1.7e9, 4e9), st.integers(1, MAX_SECONDS))
@@ -37,7 +37,7 @@ async def test_url_is_the_same_within_a_window_and_says_until_when_it_works() ->
         for second in (0, 29, 30):
             now = NOW.replace(second=second)
             given = urls.given("somebody", Disposition.INLINE, now=now, seconds=300)
-            signed.append(given.sign(FILE))
+            signed.append(given.sign(*FILE))
             query = parse_qs(urlsplit(signed[-1]).query)
             began = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
             assert given.until == began + timedelta(seconds=int(query["X-Amz-Expires"][0]))
@@ -72,7 +72,7 @@ async def test_urls_of_former_credentials_are_not_given_again(monkeypatch: pytes
         await urls.renew()
         given = urls.given("somebody", Disposition.INLINE, now=NOW, seconds=300)
         assert given.urls == {}
-        assert "second" in given.sign(FILE)
+        assert "second" in given.sign(*FILE)
 
 
 async def test_so_many_urls_are_remembered_and_those_that_are_over_give_way(monkeypatch: pytest.MonkeyPatch) -> None:

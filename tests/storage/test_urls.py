@@ -12,7 +12,6 @@ from models.errors import StorageUnavailable
 from storage import urls as module
 from storage.client import Config, Storage, connected
 from storage.disposition import Disposition
-from storage.given import Readable
 from storage.signing import Credentials
 from storage.urls import Urls, signing
 
@@ -22,7 +21,7 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 def reading(urls: Urls, bucket: str = "files") -> str:
     given = urls.given("somebody", Disposition.INLINE, now=NOW, seconds=60)
-    return given.sign(Readable(bucket, "key", "a", "a/b"))
+    return given.sign(bucket, "key", "a", "a/b")
 
 
 def signer_of(url: str) -> str:
