@@ -1,6 +1,8 @@
 """graphql-core's own executor in the place of ours, to compare with: nothing is compiled, nothing is bounded."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -24,15 +26,22 @@ class Stock(StrawberryGraphQLCoreExecutionContext):
         super().__init__(*arguments, **{name: one for name, one in options.items() if name in _KNOWN})
 
 
+@contextmanager
+def stock(monkeypatch: pytest.MonkeyPatch, executor: type[Stock] = Stock) -> Iterator[None]:
+    """Documents that were read before are answered by what was made of them then."""
+    with monkeypatch.context() as patch:
+        patch.setattr(documents, "quick", lambda *_: None)
+        patch.setattr(documents, "coercing", lambda *_: None)
+        patch.setattr(endpoint, "Executor", executor)
+        yield
+
+
 async def both(
     caller: Caller, monkeypatch: pytest.MonkeyPatch, query: str, variables: dict[str, Any]
 ) -> tuple[httpx.Response, httpx.Response]:
     """The answer as it is, and graphql-core's. Another text is another document."""
     answer = await caller.post(query, **variables)
-    with monkeypatch.context() as patch:
-        patch.setattr(documents, "quick", lambda *_: None)
-        patch.setattr(documents, "coercing", lambda *_: None)
-        patch.setattr(endpoint, "Executor", Stock)
+    with stock(monkeypatch):
         return answer, await caller.post(f"{query} # {id(answer)}", **variables)
 
 

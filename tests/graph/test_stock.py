@@ -178,11 +178,16 @@ def varied(document: DocumentNode, chance: random.Random, known: Known) -> tuple
     assert isinstance(operation, OperationDefinitionNode)
     fields = operation.selection_set.selections
     some = SelectionSetNode(selections=tuple(chance.sample(fields, min(len(fields), chance.choice([1, 1, 2])))))
+    return written(replace(operation, selection_set=some), chance, known)
+
+
+def written(operation: OperationDefinitionNode, chance: random.Random, known: Known) -> tuple[str, dict[str, Any]]:
     types = TypeInfo(SCHEMA)
     visitor = Varied(types, chance, known)
-    text = print_ast(visit(replace(operation, selection_set=some), TypeInfoVisitor(types, visitor)))
-    declared = f"query ({', '.join(visitor.declared)}) " if visitor.declared else "query "
-    return declared + text + "".join(map(print_ast, visitor.fragments)), visitor.variables
+    text = print_ast(visit(operation, TypeInfoVisitor(types, visitor)).selection_set)
+    declared = f"({', '.join(visitor.declared)}) " if visitor.declared else ""
+    texts = [f"{operation.operation.value} {declared}{text}", *map(print_ast, visitor.fragments)]
+    return "".join(texts), visitor.variables
 
 
 async def filled(admin: Caller) -> Known:
