@@ -78,6 +78,7 @@ class _Operation:
     used: list[tuple[str, Definition]]  # fragments before whatever uses them; the operation is the last
     defaults: dict[str, Any]
     most: int
+    names: frozenset[str]  # of the variables that it depends on
     fixed: int | None = None
     known: ByVariables[int] = field(default_factory=ByVariables)
 
@@ -85,7 +86,8 @@ class _Operation:
         if self.fixed is not None:
             return self.fixed
         if remembered:
-            return self.known.get(variables, lambda: self._counted(variables))
+            counted = {name: variables[name] for name in self.names if name in variables}
+            return self.known.get(counted, lambda: self._counted(counted))
         return self._counted(variables)
 
     def _counted(self, variables: Variables) -> int:
@@ -140,7 +142,8 @@ class Costs:
             for one in operation.variable_definitions or ()
             if one.default_value is not None
         }
-        return _Operation([*used.items(), ("", own)], defaults, self._walk.sizes.rows)
+        names = frozenset(name for one in (*used.values(), own) for name in one.variables())
+        return _Operation([*used.items(), ("", own)], defaults, self._walk.sizes.rows, names)
 
     def _fragment(self, name: str) -> Definition:
         if name not in self._definitions:

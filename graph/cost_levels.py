@@ -3,7 +3,7 @@
 What depends on variables is left open, and filled in by each request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from graphql import GraphQLInputType, ValueNode
 
 from graph import filter_cost
 from graph.entries import Entries, entries
-from graph.literals import Variables, plain
+from graph.literals import Variables, plain, variables_of
 
 _MANY = 1_000_000_000  # where sums and products stop: nested fragments can make them hundreds of digits long
 
@@ -33,6 +33,10 @@ class Page:
     given: tuple[ValueNode, ...]
     sizes: PageSizes
 
+    @property
+    def nodes(self) -> tuple[ValueNode, ...]:
+        return self.given
+
     def of(self, variables: Variables) -> int:
         numbers = [number for node in self.given if (number := _number(plain(node, variables))) is not None]
         return min(max(numbers, default=self.sizes.usual), self.sizes.most)
@@ -51,6 +55,10 @@ class Filter:
 
     where: ValueNode
 
+    @property
+    def nodes(self) -> tuple[ValueNode, ...]:
+        return (self.where,)
+
     def units(self, variables: Variables) -> int:
         return filter_cost.units(plain(self.where, variables))
 
@@ -61,6 +69,10 @@ class Given:
 
     arguments: tuple[tuple[ValueNode, GraphQLInputType], ...]
     large_bytes: int
+
+    @property
+    def nodes(self) -> tuple[ValueNode, ...]:
+        return tuple(node for node, _ in self.arguments)
 
     def counted(self, variables: Variables) -> Entries:
         counts = [entries(plain(node, variables), type_, self.large_bytes) for node, type_ in self.arguments]
@@ -114,6 +126,13 @@ class Definition:
     of_list: int = 0
     spreads: list[tuple[int, str]] = field(default_factory=list)  # level, fragment
     given: list[Given] = field(default_factory=list)
+
+    def variables(self) -> Iterator[str]:
+        """The names of those that it depends on."""
+        for size in [level.size for level in self.levels] + self.given:
+            if isinstance(size, Page | Filter | Given):
+                for node in size.nodes:
+                    yield from variables_of(node)
 
     @property
     def is_fixed(self) -> bool:

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 from graphql import (
     DocumentNode,
     GraphQLError,
-    GraphQLField,
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
 )
-from graphql.execution.values import get_argument_values, get_variable_values
 
 from access.policy import Viewer
+from graph.arguments import Arguments
 from graph.by_variables import ByVariables
 from graph.context import Context
 from graph.inputs import is_id
@@ -60,10 +59,7 @@ class Quick:
                 self._read = _Object(writer.of_object(root.below), writer.parts)
             case _:
                 raise NotPlain
-        self._schema = schema
-        self._variables = operation.variable_definitions or ()
-        self._node = root.node
-        self._definition: GraphQLField = query.fields[root.name]
+        self._arguments = Arguments(schema, document, operation, query.fields[root.name], root.node)
         self._remembered: ByVariables[Any] = ByVariables()
 
     async def answer(self, context: Context, variables: Mapping[str, Any] | None, limits: AnswerLimits) -> str | None:
@@ -81,13 +77,7 @@ class Quick:
     def _asked(self, context: Context, variables: Mapping[str, Any]) -> Any:
         """The arguments, as far as they are the same for everybody. Raises NotPlain where they are none."""
 
-        def make() -> Any:
-            values = get_variable_values(self._schema, self._variables, dict(variables))
-            if isinstance(values, list):
-                raise NotPlain
-            return self._read.asked(context, get_argument_values(self._definition, self._node, values))
-
-        return self._remembered.get(variables, make)
+        return self._remembered.get(variables, lambda: self._read.asked(context, self._arguments.of(variables)))
 
 
 class _Objects(NamedTuple):
