@@ -33,7 +33,6 @@ from models.errors import WaybillError
 from models.pages import Row
 from models.reads import Parts
 
-_LEFT = (NotPlain, WaybillError, GraphQLError, TypeError, AttributeError)  # to graphql-core
 _digest = lru_cache(1_000)(pages.digest)
 
 
@@ -66,7 +65,7 @@ class Quick:
         """``data`` of the answer as JSON; None where graphql-core has to find out what is wrong."""
         try:
             written = await self._read(context, self._asked(context, variables or {}))
-        except _LEFT:
+        except (NotPlain, WaybillError, GraphQLError, TypeError, AttributeError):
             context.rows, context.signed = 0, {}
             return None
         if written.values > limits.values or written.characters > limits.characters:
@@ -93,7 +92,6 @@ class _Objects(NamedTuple):
         part, wanted = asked
         digest = _digest("objects", context.viewer.tenant_id, wanted.digest)
         bounds = context.bounds(**part, digest=digest)
-
         scope = context.scope
 
         async def read(_: object = None) -> Written:
@@ -108,7 +106,7 @@ class _Objects(NamedTuple):
             found: dict[Viewer, Written] = {}
             for viewer in viewers:
                 own = context.of(viewer)
-                with suppress(*_LEFT):
+                with suppress(WaybillError, TypeError, AttributeError):  # graphql-core says to each what is wrong
                     written = self.write(page, digest, own)
                     await own.record()
                     found[viewer] = written
