@@ -16,9 +16,7 @@ from tests.conftest import free_port, new_database, url_of
 from tests.models.conftest import is_gone, observing, until
 from tests.models.relay import relaying
 
-TENANTS = (
-    "INSERT INTO tenants (id, slug, member_access, created_at) VALUES (1, 'a', 'NONE', now()), (2, 'b', 'NONE', now())"
-)
+TENANTS = "INSERT INTO tenants (id, slug, member_access, created_at) VALUES (8000001, 'a', 'NONE', now()), (8000002, 'b', 'NONE', now())"
 
 
 async def told(work: Awaitable[object]) -> type[WaybillError] | None:
@@ -203,7 +201,9 @@ async def test_transaction_chosen_to_end_a_deadlock_is_a_conflict(own_url: str) 
             await both_have_one.wait()
             await Tenant.filter(id=second).update(slug=f"{second}")
 
-    assert await failures_of_two(own_url, lambda: update(1, 2), lambda: update(2, 1)) == [Conflict]
+    assert await failures_of_two(own_url, lambda: update(8000001, 8000002), lambda: update(8000002, 8000001)) == [
+        Conflict
+    ]
 
 
 async def test_transaction_that_cannot_be_serialized_is_a_conflict(own_url: str) -> None:
@@ -214,7 +214,7 @@ async def test_transaction_that_cannot_be_serialized_is_a_conflict(own_url: str)
             await database.fetch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             await Tenant.all().count()
             await both_have_read.wait()
-            await Tenant.filter(id=1).update(slug="c")
+            await Tenant.filter(id=8000001).update(slug="c")
 
     assert await failures_of_two(own_url, update, update) == [Conflict]
 
