@@ -16,7 +16,10 @@ from tests.conftest import free_port, new_database, url_of
 from tests.models.conftest import is_gone, observing, until
 from tests.models.relay import relaying
 
-TENANTS = "INSERT INTO tenants (id, slug, member_access, created_at) VALUES (8000001, 'a', 'NONE', now()), (8000002, 'b', 'NONE', now())"
+TENANTS = (
+    "INSERT INTO tenants (id, slug, member_access, created_at)"
+    " VALUES (8000001, 'a', 'NONE', now()), (8000002, 'b', 'NONE', now())"
+)
 
 
 async def told(work: Awaitable[object]) -> type[WaybillError] | None:
