@@ -248,18 +248,39 @@ KNOWN: Known = {  # the last of each is seldom right, and seldom taken
 }
 
 
-# An error that leaves the payload standing undoes the mutation, those before it stay, and those after it are not begun.
-BELOW = """mutation { m0: createUser(input: {name: "below"}) { user { name } }
-  m1: createObjects(input: {batchId: "b", objects: [{objectId: "below", file: {name: "a", contentType: "a/b", size: 1}}]
-  }) { objects { objectId file { access { url } } } } m2: revokeKey(input: {keyId: "<key>"}) { key { id } } }"""
-
-
 class Document(NamedTuple):
     caller: str
     query: str
     variables: dict[str, Any]
     headers: dict[str, str]
     fields: dict[str, str]  # by their names in the answer
+
+
+def said(query: str, **headers: str) -> Document:
+    fields = dict(re.findall(r"(m\d): (\w+)", query))
+    return Document("admin", query, {}, headers, fields)
+
+
+FILE = '{name: "a", contentType: "a/b", size: 1}'
+CHANGE = (
+    'mutation { m0: updateObjectData(input: {objectId: "p", set: {key: "k", value: "%s"}}) { object { objectId } } }'
+)
+SAID = [
+    # An error that leaves the payload standing undoes the mutation; those before it stay, those after it are not begun.
+    said(
+        """mutation { m0: createUser(input: {name: "below"}) { user { name } }
+        m1: createObjects(input: {batchId: "b", objects: [{objectId: "below", file: FILE}]}) { objects { file {
+        access { url } } } } m2: revokeKey(input: {keyId: "<key>"}) { key { id } } }""".replace("FILE", FILE)
+    ),
+    # What is given out is written down.
+    said(
+        f'mutation {{ m0: createUploads(input: {{files: {{objectId: "p", file: {FILE}}}}}) {{ uploads {{ url }} }} }}'
+    ),
+    # The same key, for the same and for something else.
+    said(CHANGE % "one", **{"Idempotency-Key": "said"}),
+    said(CHANGE % "one", **{"Idempotency-Key": "said"}),
+    said(CHANGE % "two", **{"Idempotency-Key": "said"}),
+]
 
 
 def documents(chance: random.Random, seen: Container[str]) -> Iterator[Document]:
@@ -298,8 +319,7 @@ async def test_any_mutations_are_answered_and_done_as_by_graphql_core(
     for _ in range(ROUNDS):
         sides = ours, theirs = await side(http), await side(http)
         before = None
-        below = Document("admin", BELOW, {}, {}, {"m0": "createUser", "m1": "createObjects", "m2": "revokeKey"})
-        for document in (below, *islice(documents(chance, seen), DOCUMENTS)):
+        for document in (*SAID, *islice(documents(chance, seen), DOCUMENTS)):
             answer = await ours.send(document)
             with stock(monkeypatch, StockOfMutations):
                 other = await theirs.send(document._replace(query=f"{document.query} # stock"))
