@@ -1,6 +1,9 @@
+import asyncio
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from access.buckets import Memory
 from access.policy import Caller, Operator
@@ -56,3 +59,21 @@ async def test_an_operator_has_one_bucket_whomever_he_acts_as() -> None:
 
 def test_a_tenant_has_more_than_any_of_its_keys() -> None:
     assert RateLimits().tenant_points == 10 * RateLimits().key_points
+
+
+asked = st.tuples(st.sampled_from("ab"), st.integers(0, 12), st.integers(0, 3), st.integers(0, 1))
+
+
+@given(each=st.lists(asked, max_size=20))
+async def test_what_is_asked_in_one_turn_of_the_event_loop_is_spent_as_if_one_came_after_the_other(
+    each: list[tuple[str, int, int, int]],
+) -> None:
+    limits = RateLimits(key_points=20, tenant_points=30)
+    one, other = Rates(Memory(), limits), Rates(Memory(), limits)
+    callers = {key: dataclasses.replace(VIEWER, key_id=key) for key in "ab"}
+    each = [(key, max(points, spent), spent, least) for key, points, spent, least in each]
+    together = await asyncio.gather(*(one.reserve(callers[key], *points) for key, *points in each))
+    in_turn = [await other.reserve(callers[key], *points) for key, *points in each]
+    for found, expected in zip(together, in_turn, strict=True):
+        assert (found.requested, found.remaining) == (expected.requested, expected.remaining)
+        assert type(found.refusal) is type(expected.refusal)

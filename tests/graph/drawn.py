@@ -101,7 +101,7 @@ class Drawn:
         found = [
             name + self._arguments(one.args) + self._selected(one.type, depth - 1)
             for name, one in type_.fields.items()
-            if (self._happens(0.5) if is_leaf_type(get_named_type(one.type)) else depth and self._happens(0.4))
+            if (self._happens(0.4) if is_leaf_type(get_named_type(one.type)) else depth and self._happens(0.5))
         ]
         self._chance.shuffle(found)
         return f" {{ {' '.join(found) or '__typename'} }}"

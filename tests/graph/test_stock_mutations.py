@@ -6,6 +6,7 @@ second time, as simply as can be.
 """
 
 import random
+import re
 import secrets
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping
@@ -34,9 +35,17 @@ from tests.graph.test_stock import Known, written
 from tests.stock import Stock, stock
 from tests.uploads import announced, put, stored
 
-ROUNDS, DOCUMENTS = 5, 30
+ROUNDS, DOCUMENTS = 5, 32
 SIGNS = ("$v", "fragment", "@skip", "@include", "null")
-CODES = ("NOT_FOUND", "FORBIDDEN", "BAD_INPUT", "ALREADY_EXISTS", "QUOTA_EXCEEDED", "IDEMPOTENCY_CONFLICT")
+CODES = (
+    "FILE_NOT_COMPLETE",
+    "NOT_FOUND",
+    "FORBIDDEN",
+    "BAD_INPUT",
+    "ALREADY_EXISTS",
+    "QUOTA_EXCEEDED",
+    "IDEMPOTENCY_CONFLICT",
+)
 KINDS = (*SIGNS, *CODES, "again")
 OF_OPERATORS = ["createTenant", "suspendTenant", "resumeTenant", "setQuotas"]
 FIELDS = MUTATION.fields
@@ -104,9 +113,14 @@ class StockOfMutations(Stock):
             part = 0, 1
         elif self._key is None or not field.args:
             return None, None
-        selected = [print_ast(one.node.selection_set) for one in details if one.node.selection_set]
-        fragments = [print_ast(one) for one in self.fragment_definitions.values()]
-        asked = repr((part, node.name.value, given, selected, fragments, self.variable_values.coerced))
+        selected = "".join(print_ast(one.node.selection_set) for one in details if one.node.selection_set)
+        for _ in self.fragment_definitions:  # which may spread one another
+            spread = [one for one in self.fragment_definitions.values() if f"...{one.name.value}\n" in selected]
+            selected += "".join(text for one in spread if (text := print_ast(one)) not in selected)
+        used = {
+            name: value for name, value in self.variable_values.coerced.items() if re.search(rf"\${name}\b", selected)
+        }
+        asked = repr((part, node.name.value, given, selected, used))
         return (self._caller.key_id, key or self._key, part[0]), asked
 
     async def _nothing(self) -> None:
@@ -182,7 +196,7 @@ async def side(http: httpx.AsyncClient) -> Side:
     return Side(tenant, callers, ids)
 
 
-BATCHES = ['"b"', '"b"', '"batch of due"', '"batch of waiting"', '"empty"', '"new1"', '"sealed"']
+BATCHES = ['"b"', '"empty"', '"b"', '"batch of due"', '"batch of waiting"', '"new1"', '"sealed"']
 OBJECTS = ['"o"', '"p"', '"q"', '"r"', '"due"', '"waiting"', '"done"', '"new1"', '"s"', '"missing"']
 USERS = ['"<user target>"', '"<user editor>"', '"<user target>"', '"<user admin>"', '"<object o>"']
 UPLOADS = ['"<due>"', '"<waiting>"', '"<user target>"']
@@ -242,6 +256,33 @@ class Document(NamedTuple):
     fields: dict[str, str]  # by their names in the answer
 
 
+def said(query: str, **headers: str) -> Document:
+    fields = dict(re.findall(r"(m\d): (\w+)", query))
+    return Document("admin", query, {}, headers, fields)
+
+
+FILE = '{name: "a", contentType: "a/b", size: 1}'
+CHANGE = (
+    'mutation { m0: updateObjectData(input: {objectId: "p", set: {key: "k", value: "%s"}}) { object { objectId } } }'
+)
+SAID = [
+    # An error that leaves the payload standing undoes the mutation; those before it stay, those after it are not begun.
+    said(
+        """mutation { m0: createUser(input: {name: "below"}) { user { name } }
+        m1: createObjects(input: {batchId: "b", objects: [{objectId: "below", file: FILE}]}) { objects { file {
+        access { url } } } } m2: revokeKey(input: {keyId: "<key>"}) { key { id } } }""".replace("FILE", FILE)
+    ),
+    # What is given out is written down.
+    said(
+        f'mutation {{ m0: createUploads(input: {{files: {{objectId: "p", file: {FILE}}}}}) {{ uploads {{ url }} }} }}'
+    ),
+    # The same key, for the same and for something else.
+    said(CHANGE % "one", **{"Idempotency-Key": "said"}),
+    said(CHANGE % "one", **{"Idempotency-Key": "said"}),
+    said(CHANGE % "two", **{"Idempotency-Key": "said"}),
+]
+
+
 def documents(chance: random.Random, seen: Container[str]) -> Iterator[Document]:
     """Endless; some are sent twice, and those that were not ``seen`` to succeed are tried more often."""
     drawn, left = Drawn(chance, KNOWN), list[str]()
@@ -255,8 +296,19 @@ def documents(chance: random.Random, seen: Container[str]) -> Iterator[Document]
         query, variables = written(drawn.operation(fields), chance, {})
         caller = chance.choice(["admin", "admin", "admin", "admin", "editor"])
         headers = {"Idempotency-Key": str(chance.randrange(20))} if chance.random() < 0.4 else {}
-        for _ in range(chance.choice([1, 1, 1, 2])):
-            yield Document(caller, query, variables, headers, fields)
+        document = Document(caller, query, variables, headers, fields)
+        yield document
+        if chance.random() < 0.3:
+            yield document
+        if headers and chance.random() < 0.3:
+            yield document._replace(query=other(query), variables=orjson.loads(other(orjson.dumps(variables).decode())))
+
+
+def other(text: str) -> str:
+    """The same of other things."""
+    for one, another in ((BATCHES[0], BATCHES[1]), (OBJECTS[0], OBJECTS[1]), ('"new1"', '"new4"'), ('"v"', '"w"')):
+        text = text.replace(one, another)
+    return text
 
 
 async def test_any_mutations_are_answered_and_done_as_by_graphql_core(
@@ -267,7 +319,7 @@ async def test_any_mutations_are_answered_and_done_as_by_graphql_core(
     for _ in range(ROUNDS):
         sides = ours, theirs = await side(http), await side(http)
         before = None
-        for document in islice(documents(chance, seen), DOCUMENTS):
+        for document in (*SAID, *islice(documents(chance, seen), DOCUMENTS)):
             answer = await ours.send(document)
             with stock(monkeypatch, StockOfMutations):
                 other = await theirs.send(document._replace(query=f"{document.query} # stock"))

@@ -1,8 +1,9 @@
 """What Prometheus is shown, and by which port only."""
 
+import asyncio
 import dataclasses
 import socket
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,55 @@ async def test_requests_are_counted_by_kind_and_outcome_and_timed(more: Differen
         "UNAUTHENTICATED": 1,
         "TIMEOUT": 1,
     }
+
+
+def outcome(answer: httpx.Response) -> str:
+    if answer.status_code >= 500:
+        return "failed"
+    if "data" not in answer.json():
+        return "refused"
+    return "errors" if "errors" in answer.json() else "ok"
+
+
+async def test_after_many_requests_at_once_the_counts_are_those_of_their_answers(
+    http: httpx.AsyncClient, settings: Settings, seaweed: seaweedfs.Server, admin: Caller, more: Difference
+) -> None:
+    assert http
+    batch = 'mutation {{ createBatch(input: {{batchId: "b{}"}}) {{ batch {{ id }} }} }}'
+    asked = [
+        ("query", "{ viewer { user { name } } }"),
+        ("query", "{ objects { nodes { id } } }"),
+        ("query", '{ object(objectId: "missing") { id } }'),
+        ("none", "{ missing }"),
+        ("none", "{"),
+        ("mutation", batch),
+    ]
+    kinds: Counter[tuple[str, str]] = Counter()
+    codes: Counter[str] = Counter()
+    async with beside(dataclasses.replace(settings, rate_limit_key_points=100), seaweed) as limited:
+        for first in range(0, 200, 20):
+            some = [(number, *asked[number % len(asked)]) for number in range(first, first + 20)]
+            answers = await asyncio.gather(
+                *(
+                    limited.post(
+                        "/graphql",
+                        json={"query": query.format(number)} if query is batch else {"query": query},
+                        headers=admin.headers,
+                    )
+                    for number, _, query in some
+                )
+            )
+            for (_, kind, _), answer in zip(some, answers, strict=True):
+                errors = [error["extensions"]["code"] for error in answer.json().get("errors", [])]
+                codes.update(errors)
+                # Before a document is read nobody knows what it is of.
+                kinds["none" if "RATE_LIMITED" in errors else kind, outcome(answer)] += 1
+    since = more()
+    assert of("waybill_requests_total", since) == kinds
+    assert of("waybill_errors_total", since) == codes
+    assert of("waybill_rate_limited_total", since) == {"key": codes["RATE_LIMITED"]}
+    assert {"ok", "errors", "refused"} == {outcome for _, outcome in kinds}
+    assert codes["RATE_LIMITED"] > 0
 
 
 async def test_no_label_is_what_a_client_sends(url: str, more: Difference) -> None:

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.conftest import free_port
+from tests.graph.tiny import Tiny
 from waybill import server
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -27,17 +28,23 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"hello"})
 
 
-@pytest.fixture
-async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+@contextlib.asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[int]:
     port = free_port()
-    web = uvicorn.Server(uvicorn.Config(hello, port=port, **server.UVICORN | {"lifespan": "off"}))
-    serving = asyncio.create_task(web.serve())
+    web = uvicorn.Server(uvicorn.Config(app, port=port, **server.UVICORN | {"lifespan": "off"}))
+    served = asyncio.create_task(web.serve())
     while not web.started:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     yield port
     web.should_exit = True
-    await serving
+    await served
+
+
+@pytest.fixture
+async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    async with serving(hello) as port:
+        yield port
 
 
 class Connection:
@@ -159,3 +166,15 @@ async def test_connections_are_bounded(port: int, monkeypatch: pytest.MonkeyPatc
         async with Connection(port) as third:
             assert await third.seconds_until_closed() < 0.2
         assert await first.answer(GET) == (200, b"hello")
+
+
+async def test_body_that_is_still_arriving_at_the_deadline_is_answered_and_its_connection_not_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    tiny = Tiny(timeout_seconds=0.1)
+    async with serving(tiny.app) as port, Connection(port) as client:
+        client.writer.write(b"POST /graphql HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+        status, body = await asyncio.wait_for(client.answer(), 10)
+        assert (status, orjson.loads(body)["errors"][0]["extensions"]) == (504, {"code": "TIMEOUT"})
+        await client.seconds_until_closed(b"x")

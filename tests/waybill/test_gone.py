@@ -1,0 +1,48 @@
+"""Clients that go away while the database works for them: it stops, and what they had is there for others."""
+
+import asyncio
+from contextlib import ExitStack
+
+import asyncpg
+import pytest
+
+from tests.conftest import Caller, NewCaller
+from tests.models.conftest import until
+from tests.waybill.test_keep_alive import Connection, posted
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+OWN = "{ one: objects { nodes { id } } two: objects { nodes { id } } }"
+
+
+async def is_waiting(observer: asyncpg.Connection, *, anybody: bool) -> bool:
+    return bool(await observer.fetchval(WAITING)) is anybody
+
+
+@pytest.mark.parametrize("clients", [1, 20])
+async def test_client_that_goes_away_ends_its_statement_and_leaves_its_connection_to_others(
+    service_url: str, database_url: str, new_caller: NewCaller, clients: int
+) -> None:
+    callers: list[Caller] = [await new_caller() for _ in range(min(clients, 4))]
+    observer = await asyncpg.connect(database_url)
+    locker = await asyncpg.connect(database_url)
+    try:
+        async with locker.transaction():
+            await locker.execute("LOCK TABLE objects")
+            with ExitStack() as stack:
+                for number in range(clients):
+                    connection = stack.enter_context(Connection(service_url))
+                    connection.send(posted(callers[number % len(callers)], OWN))
+                await until(lambda: is_waiting(observer, anybody=True))
+            await until(lambda: is_waiting(observer, anybody=False))
+    finally:
+        await locker.close()
+        await observer.close()
+
+    def ask() -> list[int]:
+        with ExitStack() as stack:
+            connections = [stack.enter_context(Connection(service_url)) for _ in range(clients)]
+            for number, connection in enumerate(connections):
+                connection.send(posted(callers[number % len(callers)], OWN))
+            return [connection.answer().status for connection in connections]
+
+    assert await asyncio.to_thread(ask) == [200] * clients
