@@ -59,13 +59,13 @@ class Writer:
         self._fragments = fragments
         self._named: dict[str, Any] = {**leaves.NAMES, "readings": readings}
         self._leaves = 0
-        self.data = self.batch = False  # whether they are read
+        self.data = self.batch = self._updated = False  # whether they are read
         self._readings: list[str] = []  # what is asked for of URLs
         self._columns: set[str] = set()  # of a file
 
     @property
     def parts(self) -> Parts:
-        return Parts(self.data, bool(self._columns), self.batch, frozenset(self._columns))
+        return Parts(self.data, bool(self._columns), self.batch, frozenset(self._columns), self._updated)
 
     @property
     def signs(self) -> bool:
@@ -133,6 +133,7 @@ class Writer:
                 arguments = ", ".join(["row", *urls])
                 file = self._compiled(arguments, template, unless='row["file_pk"] is None')
                 return f"{{{self._named_as(file)}({arguments})}}"
+        self._updated = self._updated or one.name == "updatedAt"
         return self._leaf(leaves.OBJECT, one)
 
     def _in_file(self, one: Selected) -> str:

@@ -10,7 +10,6 @@ import binascii
 import hashlib
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from models.errors import BadCursor, BadInput
@@ -29,8 +28,7 @@ class Scope(NamedTuple):
     within: Condition = Everything()
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(NamedTuple):
     """Which part of a list: at most ``limit`` rows, counted from the start or the end, strictly between two keys."""
 
     limit: int
@@ -68,8 +66,7 @@ class Bounds:
         return Page(rows, has_next=more, has_previous=self.after is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """Rows in list order, and whether there are more on either side."""
 
     rows: Sequence[Row]

@@ -34,12 +34,14 @@ class Parts(NamedTuple):
     """What is read of each object beside itself; ``data`` is an empty list and ``file_...`` null otherwise.
 
     Without ``batch`` nothing of it is there but its key. Of a file only ``columns`` are there, where some are named.
+    ``updated_at`` is there if ``updated``: asyncpg takes longer to make a datetime than all else of a row.
     """
 
     data: bool = True
     file: bool = True
     batch: bool = True
     columns: frozenset[str] = frozenset()
+    updated: bool = True
 
     def of(self, objects: str, data: str = "o.data") -> str:
         """A SELECT and FROM clause: of the objects ``o`` of a FROM clause."""
@@ -50,7 +52,8 @@ class Parts(NamedTuple):
 @lru_cache(256)
 def _columns(parts: Parts, data: str) -> tuple[str, str]:
     columns = (
-        "o.id, o.object_id, o.updated_at, o.batch_pk",
+        "o.id, o.object_id, o.batch_pk",
+        "o.updated_at" if parts.updated else "",
         "b.*" if parts.batch else "",
         f"{data if parts.data else _NO_DATA} AS data",
         "u.*" if parts.file else files.NO_COLUMNS if parts.batch else "",
@@ -74,12 +77,21 @@ async def objects(scope: Scope, where: Condition, bounds: Bounds, parts: Parts =
 
 
 async def _all_objects(scope: Scope, bounds: Bounds, parts: Parts) -> Page:
-    sql = Sql(scope.tenant_id, is_open=False)
+    keys = [key for key in (bounds.after, bounds.before) if key is not None]
+    after, before = (None if key is None else some for key, some in ((bounds.after, -1), (bounds.before, -2)))
+    text = _all_text(parts, Bounds(bounds.limit, bounds.backward, after, before))
+    return bounds.page(await database.fetch(text, scope.tenant_id, *keys))
+
+
+@lru_cache(1_000)
+def _all_text(parts: Parts, bounds: Bounds) -> str:
+    """Of a statement. Its arguments are the tenant and the keys among the bounds, of which there are any here."""
+    sql = Sql(0, is_open=False)
     newest = f"objects o WHERE {sql.rows('o')} AND {bounds.narrow(sql)('o.id')} {bounds.order('o.id')}"
     if not (parts.batch or parts.file):
-        return bounds.page(await _fetch(sql, parts.of(newest)))
+        return sql.statement(parts.of(newest))
     select = _of(parts, f"(SELECT o.* FROM {newest}) AS o", bounds)
-    return bounds.page(await _fetch(sql, f"{select} ORDER BY o.id {bounds.direction}"))
+    return sql.statement(f"{select} ORDER BY o.id {bounds.direction}")
 
 
 def _of(parts: Parts, source: str, bounds: Bounds) -> str:
@@ -88,11 +100,18 @@ def _of(parts: Parts, source: str, bounds: Bounds) -> str:
 
 async def object_with_id(scope: Scope, object_id: str, parts: Parts = _ALL) -> Row | None:
     """The one object of this id of the client's, if it exists for the scope."""
-    sql = Sql(scope.tenant_id, is_open=False)
-    wanted = f"o.tenant_id = {sql.some_tenant} AND o.object_id = {sql.bind(object_id, 'text')}"
-    seen = sql.test(scope.within, "o.id", "o.batch_pk")
-    rows = await _fetch(sql, f"{parts.of('objects o')} WHERE {wanted} AND {seen}")
+    text, arguments = _one(scope, parts)
+    rows = await database.fetch(text, object_id, *arguments)
     return rows[0] if rows else None
+
+
+@lru_cache(1_000)
+def _one(scope: Scope, parts: Parts) -> tuple[str, list[object]]:
+    """A statement, and its arguments beside the first, which is an object's id."""
+    sql = Sql(scope.tenant_id, is_open=False)
+    wanted = f"o.object_id = {sql.bind('', 'text')} AND o.tenant_id = {sql.some_tenant}"
+    seen = sql.test(scope.within, "o.id", "o.batch_pk")
+    return sql.statement(f"{parts.of('objects o')} WHERE {wanted} AND {seen}"), sql.arguments[1:]
 
 
 async def objects_with_ids(scope: Scope, object_ids: Collection[str], parts: Parts) -> dict[str, Row]:

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator
+from itertools import product
 
 import orjson
 import pytest
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from access.requests import EXCHANGE
 from tests.conftest import free_port
 from tests.graph.tiny import Tiny
 from waybill import server
@@ -178,3 +181,30 @@ async def test_body_that_is_still_arriving_at_the_deadline_is_answered_and_its_c
         status, body = await asyncio.wait_for(client.answer(), 10)
         assert (status, orjson.loads(body)["errors"][0]["extensions"]) == (504, {"code": "TIMEOUT"})
         await client.seconds_until_closed(b"x")
+
+
+async def test_answers_that_are_sent_at_once_are_to_the_byte_what_asgi_sends() -> None:
+    tiny = Tiny()
+
+    async def by_messages(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope.pop(EXCHANGE).body() is not None
+        await tiny.app(scope, receive, send)
+
+    async def answered(port: int, headers: tuple[bytes, bytes], body: bytes) -> tuple[list[bytes], bytes]:
+        head = [b"POST /graphql HTTP/1.1", b"X-Request-Id: same-for-all", b"Content-Type: application/json", *headers]
+        async with Connection(port) as client:
+            client.writer.write(b"\r\n".join([*head, b"Content-Length: %d" % len(body), b"", body]))
+            lines = (await client.reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+            size = next(int(line[16:]) for line in lines if line.startswith(b"content-length: "))
+            content = re.sub(rb'"remaining":\d+,"resetAt":"[^"]+"', b"", await client.reader.readexactly(size))
+            return sorted(line for line in lines if not line.startswith(b"date: ")), content
+
+    bodies = (b'{"query": "{ hello }"}', b'{"query": "{ nothing }"}', b"{")
+    ends = (b"Connection: close", b"Connection: keep-alive")
+    accepts = (b"Accept: application/json", b"Accept: application/graphql-response+json")
+    seen = []
+    for app in (tiny.app, by_messages):
+        async with serving(app) as port:
+            seen.append([await answered(port, headers, body) for headers in product(ends, accepts) for body in bodies])
+    assert seen[0] == seen[1]
+    assert {len(lines) for lines, _ in seen[0]} == {7, 8}  # with and without "connection: close"
