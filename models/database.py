@@ -163,7 +163,8 @@ def may_be_undone() -> bool:
 
 def client() -> BaseDBAsyncClient:
     """The current transaction's, if there is one."""
-    return require_context().connections.get(CONNECTION)
+    known = require_context().connections
+    return known._get_storage().get(CONNECTION) or known.get(CONNECTION)  # noqa: SLF001 - half of the steps
 
 
 async def fetch(sql: str, *arguments: object) -> list[asyncpg.Record]:

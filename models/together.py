@@ -34,14 +34,25 @@ class _Line:
         self._key = key
         self._tenant_id = tenant_id
         self._read = read
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        if not self._is_waited_for():
+            return
         _under_way[self._key] = _under_way.get(self._key, 0) + 1
         context = copy_context()
         context.run(current.set, RequestTrace("", tenant_id=self._tenant_id))  # it is no single request's
-        task = asyncio.create_task(self._serve(), context=context)
+        self._task = task = asyncio.create_task(self._serve(), context=context)
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
+
+    def left(self) -> None:
+        """By one of those who wait: with the last one the statement ends."""
+        if self._task is not None and not self._is_waited_for():
+            self._task.cancel()
+
+    def _is_waited_for(self) -> bool:
+        return not all(future.cancelled() for _, future in self.waiting)
 
     async def _serve(self) -> None:
         answers: _Answers | None = None
@@ -83,7 +94,12 @@ async def ask(
     assert line is not None  # noqa: S101 - for the type checker
     future: _Future = asyncio.get_running_loop().create_future()
     line.waiting.append((question, future))
-    if (answers := await future) is None:
+    try:
+        answers = await future
+    except asyncio.CancelledError:
+        line.left()
+        raise
+    if answers is None:
         return await alone(question)
     if (trace := current.get()) is not None:
         trace.statements += 1

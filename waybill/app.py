@@ -1,7 +1,7 @@
 """The ASGI application: puts the parts together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -98,8 +98,8 @@ def create_app(
     async def count_failed_login(address: str) -> None:
         await rates.count_failed_login(address)
 
-    async def reserve(caller: Payer, points: int, spent: int, least: int = 0) -> Reservation:
-        return await rates.reserve(caller, points, spent, least)
+    def reserve(caller: Payer, points: int, spent: int, least: int = 0) -> Awaitable[Reservation]:
+        return rates.reserve(caller, points, spent, least)
 
     def make_context(caller: Caller) -> Context:
         if (trace := current.get()) is not None:
@@ -232,11 +232,11 @@ class _Application(Starlette):
     def build_middleware_stack(self) -> ASGIApp:
         endpoint, rest = self._endpoint, super().build_middleware_stack()
 
-        async def either(scope: Scope, receive: Receive, send: Send) -> None:
+        def either(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             chosen = endpoint if scope["type"] == "http" and scope["path"] == PATH else rest
             if chosen is rest or not self._at_once:
                 scope.pop(EXCHANGE, None)
-            await chosen(scope, receive, send)
+            return chosen(scope, receive, send)
 
         app: ASGIApp = either
         for middleware in reversed(self._outer):

@@ -14,9 +14,12 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 OWN = "{ one: objects { nodes { id } } two: objects { nodes { id } } }"
 
 
-@pytest.mark.parametrize("clients", [1, 20])
+SHARED = "{ objects { nodes { id } } }"  # with those who ask at once
+
+
+@pytest.mark.parametrize(("clients", "query"), [(1, OWN), (20, OWN), (20, SHARED)])
 async def test_client_that_goes_away_ends_its_statement_and_leaves_its_connection_to_others(
-    service_url: str, database_url: str, new_caller: NewCaller, clients: int
+    service_url: str, database_url: str, new_caller: NewCaller, clients: int, query: str
 ) -> None:
     callers: list[Caller] = [await new_caller() for _ in range(min(clients, 4))]
     observer = await asyncpg.connect(database_url)
@@ -32,7 +35,7 @@ async def test_client_that_goes_away_ends_its_statement_and_leaves_its_connectio
             with ExitStack() as stack:
                 for number in range(clients):
                     connection = stack.enter_context(Connection(service_url))
-                    connection.send(posted(callers[number % len(callers)], OWN))
+                    connection.send(posted(callers[number % len(callers)], query))
                 await until(lambda: are_waiting(2))
             await until(lambda: are_waiting(0), 10)  # sooner than a statement is stopped for taking too long
     finally:
@@ -43,7 +46,7 @@ async def test_client_that_goes_away_ends_its_statement_and_leaves_its_connectio
         with ExitStack() as stack:
             connections = [stack.enter_context(Connection(service_url)) for _ in range(clients)]
             for number, connection in enumerate(connections):
-                connection.send(posted(callers[number % len(callers)], OWN))
+                connection.send(posted(callers[number % len(callers)], query))
             return [connection.answer().status for connection in connections]
 
     assert await asyncio.to_thread(ask) == [200] * clients
