@@ -59,9 +59,12 @@ class Connection(asyncpg.Connection):
         trace.count_statement()
         return super().executemany(command, args, **options)
 
-    def fetch(self, query: str, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
+    def fetch(self, query: str, *args: Any, **options: Any) -> Any:
         trace.count_statement()
-        return super().fetch(query, *args, **options)
+        if options:
+            return super().fetch(query, *args, **options)
+        # What asyncpg does, less to see whether the connection is open, which is found out all the same.
+        return self._execute(query, args, 0, None)  # type: ignore[attr-defined]  # not in the stubs
 
     def fetchrow(self, query: str, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
         trace.count_statement()

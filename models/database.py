@@ -170,7 +170,8 @@ def client() -> BaseDBAsyncClient:
 async def fetch(sql: str, *arguments: object) -> list[asyncpg.Record]:
     """Run one statement in the current transaction, if there is one, and return its rows."""
     async with client().acquire_connection() as connection:
-        return cast("list[asyncpg.Record]", await connection.fetch(sql, *arguments))
+        rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+        return rows
 
 
 async def execute(sql: str, *arguments: object) -> int:

@@ -21,30 +21,58 @@ _Future: TypeAlias = "asyncio.Future[_Answers | None]"
 
 _AT_ONCE = 2  # statements of a kind, so that one is read while the other is answered from
 
-_lines: dict[Hashable, "_Line"] = {}  # of this turn of the event loop, or until one of two statements has ended
-_tasks: set[asyncio.Task[None]] = set()
-_under_way: dict[Hashable, int] = {}  # statements, by kind
+_kinds: dict[Hashable, "_Kind"] = {}  # of which there are statements under way
+_tasks: set[asyncio.Task[_Answers | None]] = set()
+
+
+class _Kind:
+    """What is asked with one scope about one sort of thing."""
+
+    def __init__(self, key: Hashable) -> None:
+        self.under_way = 0  # statements
+        self.line: _Line | None = None  # until the turn of the event loop is over, or one of two statements has ended
+        self._key = key
+
+    def turn_over(self) -> None:
+        line = self.line
+        if line is not None and (not line.waiting or self.under_way < _AT_ONCE):
+            self.line = None
+            if line.waiting:
+                line.start()
+            self._forget()
+
+    def ended(self) -> None:
+        self.under_way -= 1
+        line = self.line
+        if line is not None and line.waiting:
+            self.line = None
+            line.start()
+        self._forget()
+
+    def _forget(self) -> None:
+        if not self.under_way and self.line is None and _kinds.get(self._key) is self:
+            del _kinds[self._key]
 
 
 class _Line:
     """Those who wait for the next statement of a kind, and what they ask for."""
 
-    def __init__(self, key: Hashable, tenant_id: int, read: Callable[[set[Any]], Awaitable[_Answers]]) -> None:
+    def __init__(self, kind: _Kind, tenant_id: int, read: Callable[[set[Any]], Awaitable[_Answers]]) -> None:
         self.waiting: list[tuple[Any, _Future]] = []
-        self._key = key
+        self._kind = kind
         self._tenant_id = tenant_id
         self._read = read
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[_Answers | None] | None = None
 
     def start(self) -> None:
         if not self._is_waited_for():
             return
-        _under_way[self._key] = _under_way.get(self._key, 0) + 1
+        self._kind.under_way += 1
         context = copy_context()
         context.run(current.set, RequestTrace("", tenant_id=self._tenant_id))  # it is no single request's
-        self._task = task = asyncio.create_task(self._serve(), context=context)
+        self._task = task = asyncio.create_task(self._answers(), context=context)
         _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+        task.add_done_callback(self._answer)
 
     def left(self) -> None:
         """By one of those who wait: with the last one the statement ends."""
@@ -54,17 +82,20 @@ class _Line:
     def _is_waited_for(self) -> bool:
         return not all(future.cancelled() for _, future in self.waiting)
 
-    async def _serve(self) -> None:
-        answers: _Answers | None = None
+    async def _answers(self) -> _Answers | None:
         try:
-            answers = await self._read({question for question, _ in self.waiting})
-        except Exception:  # noqa: BLE001, S110 - each of them asks alone then, which says what is wrong
-            pass
-        finally:
-            for _, future in self.waiting:
-                if not future.done():
-                    future.set_result(answers)
-            _ended(self._key)
+            return await self._read({question for question, _ in self.waiting})
+        except Exception:  # noqa: BLE001 - each of them asks alone then, which says what is wrong
+            return None
+
+    def _answer(self, task: "asyncio.Task[_Answers | None]") -> None:
+        """Even where it was cancelled before it began."""
+        _tasks.discard(task)
+        answers = None if task.cancelled() else task.result()
+        for _, future in self.waiting:
+            if not future.done():
+                future.set_result(answers)
+        self._kind.ended()
 
 
 async def ask(
@@ -79,18 +110,22 @@ async def ask(
     None where that leaves it out. Not for transactions.
     """
     key = database.client(), of, scope
-    if (line := _lines.get(key)) is None:
-        count = _under_way.get(key, 0)
-        if count >= _AT_ONCE or _under_way:
-            line = _lines[key] = _Line(key, scope.tenant_id, together)
-        if count < _AT_ONCE:
+    kind = _kinds.get(key)
+    line = None if kind is None else kind.line
+    if line is None:
+        is_alone = not _kinds
+        if kind is None:
+            kind = _kinds[key] = _Kind(key)
+        if not is_alone:
+            line = kind.line = _Line(kind, scope.tenant_id, together)
+        if kind.under_way < _AT_ONCE:
             if line is not None:
-                asyncio.get_running_loop().call_soon(_turn_over, key)
-            _under_way[key] = count + 1
+                asyncio.get_running_loop().call_soon(kind.turn_over)
+            kind.under_way += 1
             try:
                 return await alone(question)
             finally:
-                _ended(key)
+                kind.ended()
     assert line is not None  # noqa: S101 - for the type checker
     future: _Future = asyncio.get_running_loop().create_future()
     line.waiting.append((question, future))
@@ -104,23 +139,6 @@ async def ask(
     if (trace := current.get()) is not None:
         trace.statements += 1
     return answers.get(question)
-
-
-def _turn_over(key: Hashable) -> None:
-    line = _lines.get(key)
-    if line is not None and (not line.waiting or _under_way.get(key, 0) < _AT_ONCE):
-        _lines.pop(key)
-        if line.waiting:
-            line.start()
-
-
-def _ended(key: Hashable) -> None:
-    _under_way[key] -= 1
-    if not _under_way[key]:
-        del _under_way[key]
-    line = _lines.get(key)
-    if line is not None and line.waiting:
-        _lines.pop(key).start()
 
 
 async def object_with_id(scope: Scope, object_id: str, parts: Parts) -> Row | None:

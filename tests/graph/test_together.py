@@ -66,7 +66,7 @@ async def test_objects_asked_for_in_one_turn_take_three_statements(
 async def test_each_gets_the_object_he_asked_for(admin: Caller) -> None:
     ids = await filled(admin)
     assert await ask(admin, *ids, "absent", "o3") == [*([f"v{n}"] for n in range(20)), "NOT_FOUND", ["v3"]]
-    assert not together._lines
+    assert not together._kinds
 
 
 async def test_each_gets_the_page_he_asked_for(admin: Caller) -> None:
@@ -138,7 +138,7 @@ async def test_who_goes_away_leaves_the_others_their_answers(admin: Caller) -> N
     results: list[Any] = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(one, asyncio.CancelledError) for one in results] == [True, False] * 10
     assert [one["object_id"] for one in results[1::2]] == ids[1::2]
-    assert not together._lines
+    assert not together._kinds
 
 
 async def urls(callers: list[Caller]) -> list[list[str]]:
@@ -223,12 +223,28 @@ async def test_who_asks_while_two_are_under_way_is_answered_by_the_next(
     tasks = [await asked("o0"), await asked("o1"), await asked("o2")]
     await database.execute("UPDATE objects SET data = '[]' WHERE object_id = 'o2' AND tenant_id = $1", admin.tenant.id)
     tasks.append(await asked("o3"))
-    [line] = together._lines.values()
+    [line] = [kind.line for kind in together._kinds.values()]
+    assert line is not None
     assert [question for question, _ in line.waiting] == ["o2", "o3"]
     go_on.set()
     rows = await asyncio.gather(*tasks)
     assert [row and row["object_id"] for row in rows] == ["o0", "o1", "o2", "o3"]
     assert rows[2] is not None
     assert rows[2]["data"] == "[]"
-    assert not together._lines
-    assert not together._under_way
+    assert not together._kinds
+
+
+async def test_statement_that_nobody_waits_for_before_it_begins_is_not_sent() -> None:
+    async def read(_: set[Any]) -> dict[Any, Any]:
+        raise AssertionError
+
+    kind = together._Kind("of")
+    line, future = together._Line(kind, 1, read), asyncio.get_running_loop().create_future()
+    line.waiting.append(("one", future))
+    line.start()
+    assert kind.under_way == 1
+    future.cancel()
+    line.left()
+    await asyncio.sleep(0.01)
+    assert kind.under_way == 0
+    assert not together._tasks
