@@ -50,6 +50,7 @@ class _Exchange:
 
     def ended(self) -> None:
         self._flush()
+        self._cycle.transport = self._transport  # lest the two keep each other for the collector
         self._protocol.on_response_complete()
 
     def _flush(self) -> None:
@@ -73,7 +74,7 @@ class _Exchange:
         cycle.message_event.set()
         if not cycle.keep_alive:
             self._transport.close()
-        protocol.on_response_complete()
+        self.ended()
         return True
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import re
 import time
 from collections.abc import AsyncIterator
@@ -208,3 +209,24 @@ async def test_answers_that_are_sent_at_once_are_to_the_byte_what_asgi_sends() -
             seen.append([await answered(port, headers, body) for headers in product(ends, accepts) for body in bodies])
     assert seen[0] == seen[1]
     assert {len(lines) for lines, _ in seen[0]} == {7, 8}  # with and without "connection: close"
+
+
+async def test_requests_leave_nothing_to_the_collector() -> None:
+    async def at_once(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope.pop(EXCHANGE).answer(200, b"", b"hello")
+
+    async def by_messages(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope[EXCHANGE]
+        await hello(scope, receive, send)
+
+    for app in (at_once, by_messages):
+        async with serving(app) as port, Connection(port) as client:
+            assert await client.answer(GET) == (200, b"hello")
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(20):
+                    await client.answer(GET)
+                assert gc.collect() < 20
+            finally:
+                gc.enable()
