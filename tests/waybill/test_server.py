@@ -212,7 +212,7 @@ async def test_answers_that_are_sent_at_once_are_to_the_byte_what_asgi_sends() -
 
 
 async def test_requests_leave_nothing_to_the_collector() -> None:
-    async def at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    async def at_once(scope: Scope, _: Receive, __: Send) -> None:
         assert scope.pop(EXCHANGE).answer(200, b"", b"hello")
 
     async def by_messages(scope: Scope, receive: Receive, send: Send) -> None:
