@@ -14,7 +14,7 @@ from models.pages import Scope, digest
 from models.sql import Sql
 
 SECONDS = 10.0
-MOST = 10_000
+MOST = 2_000
 _SAMPLE = 100
 _FEW = 2_000  # of a list that is in no order
 _SOME = 10_000
