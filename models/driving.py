@@ -30,7 +30,8 @@ from models.filters import (
 )
 
 FAR = 100  # of what makes no list in key order
-RARE = math.inf  # as far back as fewer entries reach than are looked at
+RARE = math.inf  # as far back as fewer entries reach than are looked at, and lists in no order that are short
+SHORT = 2.0**63  # and more: lists that are not merged with any, whose newest reach back as far as what is more
 SELDOM = -1.0  # of lists in no order: they lead to nothing, but may be put in order
 NEVER = -2.0
 _MOST_RIVALS = 4  # that one AND chooses its driving part from
@@ -95,7 +96,7 @@ def lead(
     parts = flat(condition)
     led: Condition | Both = first
     taken = [first]
-    if depth < RARE and not alone and not _of_batch(parts):
+    if depth < SHORT and not alone and not _of_batch(parts):
         for other_depth, _, other in others:
             merged = both(first, other)
             if merged is not None and depth <= _AS_DENSE * other_depth:
@@ -106,7 +107,9 @@ def lead(
 
 def is_open(condition: Condition, depths: Mapping[Condition, float]) -> bool:
     """Whether how many rows the values have decides what is quickest: lists to be merged, or in no order."""
-    return not _of_batch(flat(condition)) and _is_open(lead(condition, depths)[0])
+    led = lead(condition, depths)[0]
+    is_known = not isinstance(led, Both) and depths.get(led) == RARE and in_no_order(led)
+    return not is_known and not _of_batch(flat(condition)) and _is_open(led)
 
 
 def _is_open(led: Condition | Both) -> bool:
@@ -144,6 +147,11 @@ def alternatives(condition: Condition) -> tuple[HasPair, ...]:
 def is_range(condition: Condition) -> bool:
     """Of numbers of a key: see ``zones.py``."""
     return isinstance(condition, HasPair) and condition.key is not None and isinstance(condition.test, Compares)
+
+
+def in_no_order(condition: Condition) -> bool:
+    """Whether what an index finds of a list is in the order of values, not of keys."""
+    return isinstance(condition, HasPair) and isinstance(condition.test, StartsWith | Compares)
 
 
 def _of_batch(parts: list[Condition]) -> bool:

@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 from models import granted, ids, merged, zones
 from models.distinct import distinct, united
-from models.driving import FAR, Both, distance, driver, flat, lead
+from models.driving import FAR, RARE, Both, distance, driver, flat, in_no_order, lead
 from models.errors import BadInput
 from models.filters import (
     HEAD_CHARACTERS,
@@ -265,6 +265,8 @@ class Sql:
         rest = flat(others)
         batch = next((part for part in rest if isinstance(part, InBatch | InOuterBatch)), None)
         if batch is None:
+            if in_no_order(driving) and self.depths.get(driving) == RARE:
+                return self._short(driving, others, narrow, end)
             pair = self.alias()
             begin = f"{pair}.tenant_id = {self.tenant}"
         else:
@@ -294,6 +296,16 @@ class Sql:
         order = end.partition(" LIMIT ")[0]  # inside, so that only as many are tested as the page takes
         listed = f"SELECT DISTINCT object_pk, batch_pk FROM object_pairs {pair} WHERE {where} {order} OFFSET 0"
         test = self.test(others, f"{found}.object_pk", f"{found}.batch_pk")
+        return f"SELECT object_pk FROM ({listed}) AS {found} WHERE {test} {end}"
+
+    def _short(self, driving: HasPair, others: Condition, narrow: Narrow, end: str) -> str:
+        """Of a short list in no order, which is found first for the same reason: all of it, and then put in order."""
+        pair, found = self.alias(), self.alias()
+        key = f"({pair}.object_pk + 0)"
+        where = f"{pair}.tenant_id = {self.tenant}{self.pair(driving, pair)} AND {narrow(key)}"
+        order = end.partition(" LIMIT ")[0]
+        listed = f"SELECT {distinct(key)} {key} AS object_pk FROM object_pairs {pair} WHERE {where} {order} OFFSET 0"
+        test = self.test(others, f"{found}.object_pk", f"(SELECT batch_pk FROM objects WHERE id = {found}.object_pk)")
         return f"SELECT object_pk FROM ({listed}) AS {found} WHERE {test} {end}"
 
     def unnested(self, test: OneOf) -> str:

@@ -297,6 +297,24 @@ async def test_dense_lists_that_never_meet_are_read_side_by_side_grants_too() ->
     assert await blocks_read(url, reads.objects(some, eq("side", "0"), Bounds(10))) < OBJECTS + 500
 
 
+async def test_a_short_range_is_not_looked_for_in_a_long_list() -> None:
+    """The planner knows how many numbers of all keys together are so large, and of this key there are but a few."""
+    url = await new_database()
+    data = [[{"key": "n", "value": str(n)}, {"key": "delay", "value": str(900 * (n < 5))}] for n in range(OBJECTS)]
+    async with database.connected(database.config(url)):
+        tenant = await Tenant.create(slug="t")
+        user = await User.create(tenant=tenant, name="u", role=Role.ADMIN)
+        new = [NewObject(f"o{n}", orjson.dumps(one).decode()) for n, one in enumerate(data)]
+        await writes.create_batch(tenant.id, user.id, "b", new)
+        await database.fetch("ANALYZE")
+        late = HasPair("delay", Compares(">=", 300))
+        for scope in (Scope(tenant.id), Scope(tenant.id, Granted(user.id))):
+            for condition in (late, All((HasPair("n", Compares(">=", 0)), late))):
+                assert await blocks_read(url, reads.objects(scope, condition, Bounds(10))) < 250
+        found = await reads.objects(Scope(tenant.id), late, Bounds(3))
+        assert [row["object_id"] for row in found.rows] == ["o4", "o3", "o2"]
+
+
 async def test_deleting_a_batch_is_linear_where_the_statistics_know_nothing(fresh: tuple[str, Scope]) -> None:
     url, scope = fresh
     async with database.connected(database.config(url)), rolled_back():  # the other tests read it too
