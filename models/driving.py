@@ -2,12 +2,12 @@
 
 The list that is thinnest leads to the page in the fewest steps, each of its entries being looked up in the others. A
 look-up takes as long as reading some thirty entries of a list: where another is not denser than that, the two are
-merged.
+merged. A short list is found as a whole, and then among grants.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.filters import (
     All,
@@ -31,7 +31,7 @@ from models.filters import (
 
 FAR = 100  # of what makes no list in key order
 RARE = math.inf  # as far back as fewer entries reach than are looked at, and lists in no order that are short
-SHORT = 2.0**63  # and more: lists that are not merged with any, whose newest reach back as far as what is more
+SHORT = 2.0**63  # is added to how far short lists reach
 SELDOM = -1.0  # of lists in no order: they lead to nothing, but may be put in order
 NEVER = -2.0
 _MOST_RIVALS = 4  # that one AND chooses its driving part from
@@ -45,6 +45,7 @@ class Both:
 
     one: HasPair | Granted
     other: tuple[HasPair, ...]  # any of them
+    is_short: bool = False  # of the other, and the one are grants
 
 
 def rivals(condition: Condition) -> list[Condition]:
@@ -89,20 +90,29 @@ def lead(
 
     ``depths`` are how far back, in keys, the newest of the lists reach.
     """
-    known = [(depths[part], -place, part) for place, part in enumerate(rivals(condition)) if part in depths]
+    known = [(_reach(depths[part]), -place, part) for place, part in enumerate(rivals(condition)) if part in depths]
     if not known:
         return driver(condition)
     (depth, _, first), *others = sorted(known, reverse=True)
     parts = flat(condition)
     led: Condition | Both = first
     taken = [first]
-    if depth < SHORT and not alone and not _of_batch(parts):
+    if depth < RARE and not alone and not _of_batch(parts):
         for other_depth, _, other in others:
             merged = both(first, other)
             if merged is not None and depth <= _AS_DENSE * other_depth:
-                led, taken = merged, [first, other]
+                is_short = isinstance(merged.one, Granted) and any(_is_short(depths[one]) for one in (first, other))
+                led, taken = replace(merged, is_short=is_short), [first, other]
                 break
     return led, All(tuple(part for part in parts if not any(part is one for one in taken)))
+
+
+def _reach(depth: float) -> float:
+    return depth - SHORT if _is_short(depth) else depth
+
+
+def _is_short(depth: float) -> bool:
+    return SHORT <= depth < RARE
 
 
 def is_open(condition: Condition, depths: Mapping[Condition, float]) -> bool:
@@ -114,8 +124,8 @@ def is_open(condition: Condition, depths: Mapping[Condition, float]) -> bool:
 
 def _is_open(led: Condition | Both) -> bool:
     match led:
-        case Both():
-            return True
+        case Both(is_short=is_short):
+            return not is_short
         case AnyOf(of):
             return any(_is_open(part) for one in of for part in flat(one))
         case HasPair(key, test):

@@ -18,13 +18,33 @@ if TYPE_CHECKING:
 
 def source(sql: "Sql", both: Both, others: Condition, narrow: "Narrow", end: str) -> str:
     """A SELECT of the ``object_pk`` in both that pass the ``others``."""
-    sources = [_merged(sql, both.one, other, others, narrow, end) for other in both.other]
-    merged = sources[0]
-    if len(sources) > 1:
-        merged = united(sources, end)
+    if both.is_short:
+        merged = _found(sql, both, others, narrow, end)
+    else:
+        sources = [_merged(sql, both.one, other, others, narrow, end) for other in both.other]
+        merged = sources[0] if len(sources) == 1 else united(sources, end)
     if isinstance(both.one, Granted):
         return granted.with_batches(sql, both.one, merged, All((AnyOf(both.other), others)), narrow, end)
     return merged
+
+
+def _found(sql: "Sql", both: Both, others: Condition, narrow: "Narrow", end: str) -> str:
+    """Those of the short lists that are granted, in one scan of the grants; put in order when all are found.
+
+    In key order from the start PostgreSQL before 17 could only test each grant for being in the array.
+    """
+    assert isinstance(both.one, Granted)  # noqa: S101 -- driving.py says so
+    pair, grant, found = sql.alias(), sql.alias(), sql.alias()
+    begin = f"SELECT {pair}.object_pk FROM object_pairs {pair} WHERE {pair}.tenant_id = {sql.tenant}"
+    keys = " UNION ALL ".join(
+        f"({begin}{sql.pair(one, pair)} AND {narrow(f'{pair}.object_pk')})" for one in both.other
+    )
+    mine = f"{grant}.user_id = {sql.bind(both.one.user_id, 'bigint')} AND {grant}.object_pk = ANY(ARRAY({keys}))"
+    listed = f"SELECT {grant}.object_pk FROM grants {grant} WHERE {mine} OFFSET 0"
+    order = end.partition(" LIMIT ")[0]
+    listed = f"SELECT object_pk FROM ({listed}) AS {grant} {order} OFFSET 0"
+    test = sql.test(others, f"{found}.object_pk", f"(SELECT batch_pk FROM objects WHERE id = {found}.object_pk)")
+    return f"SELECT object_pk FROM ({listed}) AS {found} WHERE {test} {end}"
 
 
 def _merged(
