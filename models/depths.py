@@ -8,9 +8,10 @@ import time
 from typing import NamedTuple
 
 from models import database, granted
-from models.driving import NEVER, RARE, SELDOM, SHORT, all_rivals, driver, is_open, is_range
+from models.driving import NEVER, RARE, SELDOM, SHORT, all_rivals, driver, is_open, is_range, may_begin
 from models.filters import AnyOf, Condition, Equals, Everything, Granted, HasFile, HasPair, OneOf
-from models.pages import Scope, digest
+from models.merged import LOOKED_UP
+from models.pages import Bounds, Scope, digest
 from models.sql import Sql
 
 SECONDS = 10.0
@@ -39,11 +40,34 @@ async def sql(scope: Scope, condition: Condition) -> Sql:
     keys = [digest(scope.tenant_id, rival, given) for rival in rivals]
     if any(key not in known or now - known[key].at >= SECONDS for key in keys):
         found = await _ask(scope.tenant_id, rivals)
-        if len(known) + len(found) > MOST:
-            known.clear()
-        known.update({key: Depth(found[rival], now) for key, rival in zip(keys, rivals, strict=True)})
+        _remember({key: Depth(found[rival], now) for key, rival in zip(keys, rivals, strict=True)})
         return _sql(scope, condition, found)
     return _sql(scope, condition, {rival: known[key].value for key, rival in zip(keys, rivals, strict=True)})
+
+
+def beginning(scope: Scope, condition: Condition, sql: Sql, bounds: Bounds) -> Sql | None:
+    """A statement to be made of how a page begins, which may be all of it, unless it was too short a while ago."""
+    wanted = bounds.limit < LOOKED_UP // 2 and may_begin(condition, sql.depths)
+    known = database.depths().get(_begun(scope, condition, bounds)) if wanted else None
+    if not wanted or (known is not None and time.monotonic() - known.at < SECONDS):
+        return None
+    return Sql(scope.tenant_id, sql.depths, is_open=False, begins=True)
+
+
+def was_too_short(scope: Scope, condition: Condition, bounds: Bounds) -> None:
+    """Of ``beginning``: for a while the whole page is asked for at once."""
+    _remember({_begun(scope, condition, bounds): Depth(NEVER, time.monotonic())})
+
+
+def _remember(found: dict[bytes, Depth]) -> None:
+    known = database.depths()
+    if len(known) + len(found) > MOST:
+        known.clear()
+    known.update(found)
+
+
+def _begun(scope: Scope, condition: Condition, bounds: Bounds) -> bytes:
+    return digest(scope.tenant_id, condition, bounds.limit, bounds.backward)
 
 
 def _sql(scope: Scope, condition: Condition, depths: dict[Condition, float]) -> Sql:

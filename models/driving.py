@@ -107,6 +107,13 @@ def lead(
     return led, All(tuple(part for part in parts if not any(part is one for one in taken)))
 
 
+def may_begin(condition: Condition, depths: Mapping[Condition, float]) -> bool:
+    """Whether to look up the newest of the thinnest of lists that are to be merged, before they are."""
+    led, first = (lead(condition, depths, alone=alone)[0] for alone in (False, True))
+    is_one = isinstance(first, Granted) or (isinstance(first, HasPair) and isinstance(first.test, Equals))
+    return is_one and isinstance(led, Both) and not led.is_short
+
+
 def _reach(depth: float) -> float:
     return depth - SHORT if _is_short(depth) else depth
 

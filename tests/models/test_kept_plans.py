@@ -8,6 +8,7 @@ import pytest
 from models import database, reads
 from models.driving import NEVER, RARE, SELDOM, is_open
 from models.filters import All, AnyOf, Compares, Condition, Everything, Granted, HasPair, InBatch, Not, StartsWith
+from models.merged import LOOKED_UP
 from models.pages import Bounds, Scope
 from tests.models.test_plans import OBJECTS, A, B, Shared, shared
 from tests.models.test_plans import RARE as UNIQUE
@@ -25,12 +26,13 @@ KEPT: dict[str, Read] = {
     "pair": lambda scope: reads.objects(scope, A, Bounds(10)),
     "unique pair": lambda scope: reads.objects(scope, UNIQUE, Bounds(10)),
     "page of a member": lambda scope: reads.objects(Scope(scope.tenant_id, MEMBER), ALL, Bounds(10)),
+    "two pairs that often meet": lambda scope: reads.objects(scope, All((A, B)), Bounds(10)),
     "short range": lambda scope: reads.objects(scope, RANGE, Bounds(10)),
     "pair and short range": lambda scope: reads.objects(scope, All((A, RANGE)), Bounds(10)),
     "batches": lambda scope: reads.batches(scope, ALL, Bounds(10)),
 }
 MADE_ANEW: dict[str, Read] = {
-    "merged": lambda scope: reads.objects(scope, All((A, B)), Bounds(10)),
+    "merged": lambda scope: reads.objects(scope, All((A, B)), Bounds(LOOKED_UP)),
     "prefix": lambda scope: reads.objects(scope, HasPair("n", StartsWith("3")), Bounds(10)),
     "range": lambda scope: reads.objects(scope, LONG_RANGE, Bounds(10)),
 }
