@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple
 
 from models import database, granted
-from models.driving import NEVER, RARE, SELDOM, SHORT, all_rivals, driver, is_open, is_range, may_begin
+from models.driving import NEVER, RARE, SELDOM, Short, all_rivals, driver, is_open, is_range, may_begin
 from models.filters import AnyOf, Condition, Equals, Everything, Granted, HasFile, HasPair, OneOf
 from models.merged import LOOKED_UP
 from models.pages import Bounds, Scope, digest
@@ -21,6 +21,8 @@ _FEW = 2_000
 _SOME = 10_000  # of a list that is in no order
 _NEVER = (1 << 63) - 1
 _SHORT = -(1 << 62)  # is added to what lists of fewer than _FEW reach
+# PostgreSQL before 17 compares each grant with all keys, instead of going through both side by side.
+_ONE_BY_ONE = "current_setting('server_version_num')::integer < 170000"
 
 
 class Depth(NamedTuple):
@@ -95,7 +97,7 @@ def _depth(newest: int | None, reach: int) -> float:
     if reach in (0, _SHORT) or newest is None:
         return RARE
     if reach < 0:
-        return SHORT + max(newest - reach + _SHORT, 0)
+        return Short(max(newest - reach + _SHORT, 0))
     return {_NEVER: NEVER, _NEVER - 1: SELDOM}.get(reach, float(max(newest - reach, 0)))
 
 
@@ -130,4 +132,4 @@ def _in_order(pair: str, found: str) -> str:
     newest = f"SELECT {pair}.object_pk {found} ORDER BY {pair}.object_pk DESC"
     many = f"EXISTS ({newest} OFFSET {_FEW - 1} LIMIT 1)"
     hundredth = f"coalesce(({newest} OFFSET {_SAMPLE - 1} LIMIT 1), 0)"
-    return f"({hundredth} + CASE WHEN {many} THEN 0 ELSE {_SHORT} END)"
+    return f"({hundredth} + CASE WHEN {_ONE_BY_ONE} OR {many} THEN 0 ELSE {_SHORT} END)"

@@ -31,12 +31,15 @@ from models.filters import (
 
 FAR = 100  # of what makes no list in key order
 RARE = math.inf  # as far back as fewer entries reach than are looked at, and lists in no order that are short
-SHORT = 2.0**63  # is added to how far short lists reach
 SELDOM = -1.0  # of lists in no order: they lead to nothing, but may be put in order
 NEVER = -2.0
 _MOST_RIVALS = 4  # that one AND chooses its driving part from
 _AS_DENSE = 32  # times as many entries
 _MOST_MERGED = 4
+
+
+class Short(float):
+    """How far a list reaches that has few entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def lead(
 
     ``depths`` are how far back, in keys, the newest of the lists reach.
     """
-    known = [(_reach(depths[part]), -place, part) for place, part in enumerate(rivals(condition)) if part in depths]
+    known = [(depths[part], -place, part) for place, part in enumerate(rivals(condition)) if part in depths]
     if not known:
         return driver(condition)
     (depth, _, first), *others = sorted(known, reverse=True)
@@ -101,8 +104,9 @@ def lead(
         for other_depth, _, other in others:
             merged = both(first, other)
             if merged is not None and depth <= _AS_DENSE * other_depth:
-                is_short = isinstance(merged.one, Granted) and any(_is_short(depths[one]) for one in (first, other))
-                led, taken = replace(merged, is_short=is_short), [first, other]
+                taken = [first, other]
+                is_short = isinstance(merged.one, Granted) and any(isinstance(depths[one], Short) for one in taken)
+                led = replace(merged, is_short=is_short)
                 break
     return led, All(tuple(part for part in parts if not any(part is one for one in taken)))
 
@@ -112,14 +116,6 @@ def may_begin(condition: Condition, depths: Mapping[Condition, float]) -> bool:
     led, first = (lead(condition, depths, alone=alone)[0] for alone in (False, True))
     is_one = isinstance(first, Granted) or (isinstance(first, HasPair) and isinstance(first.test, Equals))
     return is_one and isinstance(led, Both) and not led.is_short
-
-
-def _reach(depth: float) -> float:
-    return depth - SHORT if _is_short(depth) else depth
-
-
-def _is_short(depth: float) -> bool:
-    return SHORT <= depth < RARE
 
 
 def is_open(condition: Condition, depths: Mapping[Condition, float]) -> bool:

@@ -46,24 +46,20 @@ def _list(sql: "Sql", condition: Condition | Both, alias: str) -> tuple[str, str
     """A table and a WHERE."""
     if isinstance(condition, Granted):
         user = sql.bind(condition.user_id, "bigint")
-        return "grants", f"{alias}.user_id = {user} AND {alias}.object_pk IS NOT NULL"
+        return "grants", f"{alias}.user_id = {user} AND {alias}.object_pk > 0"
     assert isinstance(condition, HasPair)  # noqa: S101 -- driving.py sends nothing else here
     return "object_pairs", f"{alias}.tenant_id = {sql.tenant}{sql.pair(condition, alias)}"
 
 
 def _found(sql: "Sql", both: Both, others: Condition, narrow: "Narrow", end: str) -> str:
-    """Those of the short lists that are granted, in one scan of the grants; put in order when all are found.
-
-    In key order from the start PostgreSQL before 17 could only test each grant for being in the array.
-    """
+    """Those of the short lists that are granted, in one scan of the grants."""
     assert isinstance(both.one, Granted)  # noqa: S101 -- driving.py says so
     pair, grant, found = sql.alias(), sql.alias(), sql.alias()
     begin = f"SELECT {pair}.object_pk FROM object_pairs {pair} WHERE {pair}.tenant_id = {sql.tenant}"
     keys = " UNION ALL ".join(f"({begin}{sql.pair(one, pair)} AND {narrow(f'{pair}.object_pk')})" for one in both.other)
-    mine = f"{grant}.user_id = {sql.bind(both.one.user_id, 'bigint')} AND {grant}.object_pk = ANY(ARRAY({keys}))"
-    listed = f"SELECT {grant}.object_pk FROM grants {grant} WHERE {mine} OFFSET 0"
+    table, where = _list(sql, both.one, grant)
     order = end.partition(" LIMIT ")[0]
-    listed = f"SELECT object_pk FROM ({listed}) AS {grant} {order} OFFSET 0"
+    listed = f"SELECT object_pk FROM {table} {grant} WHERE {where} AND object_pk = ANY(ARRAY({keys})) {order} OFFSET 0"
     test = sql.test(others, f"{found}.object_pk", f"(SELECT batch_pk FROM objects WHERE id = {found}.object_pk)")
     return f"SELECT object_pk FROM ({listed}) AS {found} WHERE {test} {end}"
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import pytest
 
 from models import database, reads
-from models.driving import NEVER, RARE, SELDOM, is_open
+from models.driving import NEVER, RARE, SELDOM, Short, is_open
 from models.filters import All, AnyOf, Compares, Condition, Everything, Granted, HasPair, InBatch, Not, StartsWith
 from models.merged import LOOKED_UP
 from models.pages import Bounds, Scope
@@ -70,6 +70,7 @@ OPEN: list[tuple[Condition, dict[Condition, float], bool]] = [
     (All((A, B)), {A: RARE, B: 10}, False),
     (All((MEMBER, A)), {A: 10, ALL: NEVER, MEMBER: 10}, True),
     (All((MEMBER, A)), {A: 10, ALL: NEVER, MEMBER: RARE}, False),
+    (All((MEMBER, A)), {A: Short(10), ALL: NEVER, MEMBER: 10}, False),
     (RANGE, {RANGE: RARE}, False),
     (RANGE, {RANGE: SELDOM}, True),
     (All((A, RANGE)), {A: 10, RANGE: RARE}, False),

@@ -114,7 +114,11 @@ async def fill(count: int, value: str) -> Scope:
     user = await User.create(tenant=tenant, name="u", role=Role.ADMIN)
     for number in range(BATCHES):
         part = range(number * count // BATCHES, (number + 1) * count // BATCHES)
-        data = [[{"key": key, "value": value} for key in "abc"] + [{"key": "n", "value": str(n)}] for n in part]
+        data = [
+            [{"key": key, "value": value} for key in "abc"]
+            + [{"key": "n", "value": str(n)}, {"key": "tenth", "value": f"{value} {n % 10}"}]
+            for n in part
+        ]
         new = [NewObject(f"o{n}", orjson.dumps(one).decode()) for n, one in zip(part, data, strict=True)]
         call = await Call.begin()
         then = replace(call, now=call.now + timedelta(seconds=number - BATCHES))
