@@ -8,17 +8,21 @@ import time
 from typing import NamedTuple
 
 from models import database, granted
-from models.driving import NEVER, RARE, SELDOM, all_rivals, driver, is_open, is_range
+from models.driving import NEVER, RARE, SELDOM, Short, all_rivals, driver, is_open, is_range, may_begin
 from models.filters import AnyOf, Condition, Equals, Everything, Granted, HasFile, HasPair, OneOf
-from models.pages import Scope, digest
+from models.merged import LOOKED_UP
+from models.pages import Bounds, Scope, digest
 from models.sql import Sql
 
 SECONDS = 10.0
 MOST = 2_000
 _SAMPLE = 100
-_FEW = 2_000  # of a list that is in no order
-_SOME = 10_000
+_FEW = 2_000
+_SOME = 10_000  # of a list that is in no order
 _NEVER = (1 << 63) - 1
+_SHORT = -(1 << 62)  # is added to what lists of fewer than _FEW reach
+# PostgreSQL before 17 compares each grant with all keys, instead of going through both side by side.
+_ONE_BY_ONE = "current_setting('server_version_num')::integer < 170000"
 
 
 class Depth(NamedTuple):
@@ -38,11 +42,34 @@ async def sql(scope: Scope, condition: Condition) -> Sql:
     keys = [digest(scope.tenant_id, rival, given) for rival in rivals]
     if any(key not in known or now - known[key].at >= SECONDS for key in keys):
         found = await _ask(scope.tenant_id, rivals)
-        if len(known) + len(found) > MOST:
-            known.clear()
-        known.update({key: Depth(found[rival], now) for key, rival in zip(keys, rivals, strict=True)})
+        _remember({key: Depth(found[rival], now) for key, rival in zip(keys, rivals, strict=True)})
         return _sql(scope, condition, found)
     return _sql(scope, condition, {rival: known[key].value for key, rival in zip(keys, rivals, strict=True)})
+
+
+def beginning(scope: Scope, condition: Condition, sql: Sql, bounds: Bounds) -> Sql | None:
+    """A statement to be made of how a page begins, which may be all of it, unless it was too short a while ago."""
+    wanted = bounds.limit < LOOKED_UP // 2 and may_begin(condition, sql.depths)
+    known = database.depths().get(_begun(scope, condition, bounds)) if wanted else None
+    if not wanted or (known is not None and time.monotonic() - known.at < SECONDS):
+        return None
+    return Sql(scope.tenant_id, sql.depths, is_open=False, begins=True)
+
+
+def was_too_short(scope: Scope, condition: Condition, bounds: Bounds) -> None:
+    """Of ``beginning``: for a while the whole page is asked for at once."""
+    _remember({_begun(scope, condition, bounds): Depth(NEVER, time.monotonic())})
+
+
+def _remember(found: dict[bytes, Depth]) -> None:
+    known = database.depths()
+    if len(known) + len(found) > MOST:
+        known.clear()
+    known.update(found)
+
+
+def _begun(scope: Scope, condition: Condition, bounds: Bounds) -> bytes:
+    return digest(scope.tenant_id, condition, bounds.limit, bounds.backward)
 
 
 def _sql(scope: Scope, condition: Condition, depths: dict[Condition, float]) -> Sql:
@@ -67,13 +94,15 @@ async def _ask(tenant_id: int, rivals: list[Condition]) -> dict[Condition, float
 
 
 def _depth(newest: int | None, reach: int) -> float:
-    if reach == 0 or newest is None:
+    if reach in (0, _SHORT) or newest is None:
         return RARE
+    if reach < 0:
+        return Short(max(newest - reach + _SHORT, 0))
     return {_NEVER: NEVER, _NEVER - 1: SELDOM}.get(reach, float(max(newest - reach, 0)))
 
 
 def _reach(sql: Sql, condition: Condition) -> str:
-    """The key of the hundredth newest: 0 where there are fewer.
+    """The key of the hundredth newest, 0 where there are fewer; of a short list so much less that all others are more.
 
     Lists that are not in key order are either rare, and then 0, or drive only when nothing else can.
     """
@@ -87,15 +116,20 @@ def _reach(sql: Sql, condition: Condition) -> str:
     assert isinstance(condition, HasPair)  # noqa: S101 -- driving.rivals sends nothing else here
     pair = sql.alias()
     begin = f"FROM object_pairs {pair} WHERE {pair}.tenant_id = {sql.tenant}"
-    hundredth = f"ORDER BY {pair}.object_pk DESC OFFSET {_SAMPLE - 1} LIMIT 1"
     if isinstance(condition.test, OneOf):
         one = sql.pair(HasPair(condition.key, Equals("")), pair, value="w.value")
-        reach = f"max((SELECT {pair}.object_pk {begin}{one} {hundredth}))"
-        return f"(SELECT coalesce({reach}, 0) FROM {sql.unnested(condition.test)})"
+        return f"(SELECT coalesce(max({_in_order(pair, begin + one)}), {_SHORT}) FROM {sql.unnested(condition.test)})"
     found = begin + sql.pair(condition, pair)
     if condition.test is None or isinstance(condition.test, Equals):
-        return f"coalesce((SELECT {pair}.object_pk {found} {hundredth}), 0)"
+        return _in_order(pair, found)
     most = _SOME if is_range(condition) else _FEW
     counted = f"SELECT count(*) AS n FROM (SELECT {found} LIMIT {most}) AS s"
     reach = f"CASE WHEN n < {_FEW} THEN 0 WHEN n < {most} THEN {_NEVER - 1} ELSE {_NEVER} END"
     return f"(SELECT {reach} FROM ({counted}) AS c)"
+
+
+def _in_order(pair: str, found: str) -> str:
+    newest = f"SELECT {pair}.object_pk {found} ORDER BY {pair}.object_pk DESC"
+    many = f"EXISTS ({newest} OFFSET {_FEW - 1} LIMIT 1)"
+    hundredth = f"coalesce(({newest} OFFSET {_SAMPLE - 1} LIMIT 1), 0)"
+    return f"({hundredth} + CASE WHEN {_ONE_BY_ONE} OR {many} THEN 0 ELSE {_SHORT} END)"

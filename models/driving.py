@@ -2,12 +2,12 @@
 
 The list that is thinnest leads to the page in the fewest steps, each of its entries being looked up in the others. A
 look-up takes as long as reading some thirty entries of a list: where another is not denser than that, the two are
-merged.
+merged. A short list is found as a whole, and then among grants.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.filters import (
     All,
@@ -30,12 +30,16 @@ from models.filters import (
 )
 
 FAR = 100  # of what makes no list in key order
-RARE = math.inf  # as far back as fewer entries reach than are looked at
+RARE = math.inf  # as far back as fewer entries reach than are looked at, and lists in no order that are short
 SELDOM = -1.0  # of lists in no order: they lead to nothing, but may be put in order
 NEVER = -2.0
 _MOST_RIVALS = 4  # that one AND chooses its driving part from
 _AS_DENSE = 32  # times as many entries
 _MOST_MERGED = 4
+
+
+class Short(float):
+    """How far a list reaches that has few entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Both:
 
     one: HasPair | Granted
     other: tuple[HasPair, ...]  # any of them
+    is_short: bool = False  # of the other, and the one are grants
 
 
 def rivals(condition: Condition) -> list[Condition]:
@@ -99,20 +104,31 @@ def lead(
         for other_depth, _, other in others:
             merged = both(first, other)
             if merged is not None and depth <= _AS_DENSE * other_depth:
-                led, taken = merged, [first, other]
+                taken = [first, other]
+                is_short = isinstance(merged.one, Granted) and any(isinstance(depths[one], Short) for one in taken)
+                led = replace(merged, is_short=is_short)
                 break
     return led, All(tuple(part for part in parts if not any(part is one for one in taken)))
 
 
+def may_begin(condition: Condition, depths: Mapping[Condition, float]) -> bool:
+    """Whether to look up the newest of the thinnest of lists that are to be merged, before they are."""
+    led, first = (lead(condition, depths, alone=alone)[0] for alone in (False, True))
+    is_one = isinstance(first, Granted) or (isinstance(first, HasPair) and isinstance(first.test, Equals))
+    return is_one and isinstance(led, Both) and not led.is_short
+
+
 def is_open(condition: Condition, depths: Mapping[Condition, float]) -> bool:
     """Whether how many rows the values have decides what is quickest: lists to be merged, or in no order."""
-    return not _of_batch(flat(condition)) and _is_open(lead(condition, depths)[0])
+    led = lead(condition, depths)[0]
+    is_known = not isinstance(led, Both) and depths.get(led) == RARE and in_no_order(led)
+    return not is_known and not _of_batch(flat(condition)) and _is_open(led)
 
 
 def _is_open(led: Condition | Both) -> bool:
     match led:
-        case Both():
-            return True
+        case Both(is_short=is_short):
+            return not is_short
         case AnyOf(of):
             return any(_is_open(part) for one in of for part in flat(one))
         case HasPair(key, test):
@@ -144,6 +160,11 @@ def alternatives(condition: Condition) -> tuple[HasPair, ...]:
 def is_range(condition: Condition) -> bool:
     """Of numbers of a key: see ``zones.py``."""
     return isinstance(condition, HasPair) and condition.key is not None and isinstance(condition.test, Compares)
+
+
+def in_no_order(condition: Condition) -> bool:
+    """Whether what an index finds of a list is in the order of values, not of keys."""
+    return isinstance(condition, HasPair) and isinstance(condition.test, StartsWith | Compares)
 
 
 def _of_batch(parts: list[Condition]) -> bool:

@@ -60,7 +60,7 @@ def source(sql: "Sql", granted: Granted, others: Condition, narrow: "Narrow", en
     user, g = sql.bind(granted.user_id, "bigint"), sql.alias()
     key = f"{g}.object_pk"
     tests = f"{sql.test(others, key, f'{g}.batch_pk')} AND {narrow(key)}"
-    objects = f"SELECT {key} FROM grants {g} WHERE {g}.user_id = {user} AND {key} IS NOT NULL AND {tests} {end}"
+    objects = f"SELECT {key} FROM grants {g} WHERE {g}.user_id = {user} AND {key} > 0 AND {tests} {end}"
     return objects if singly else with_batches(sql, granted, objects, others, narrow, end)
 
 
@@ -101,7 +101,7 @@ def reaches(sql: "Sql", granted: Granted, *, sample: int, never: int) -> tuple[s
     seen = sql.choice(
         f"SELECT n.id FROM ({all_newest}) AS n WHERE {visible} ORDER BY n.id DESC OFFSET {_ENOUGH - 1} LIMIT 1"
     )
-    singly = f"SELECT {g}.object_pk FROM grants {g} WHERE {g}.user_id = {user} AND {g}.object_pk IS NOT NULL"
+    singly = f"SELECT {g}.object_pk FROM grants {g} WHERE {g}.user_id = {user} AND {g}.object_pk > 0"
     hundredth = f"DESC OFFSET {sample - 1} LIMIT 1"
     of_batch = (
         f"{newest} {o}.tenant_id = {sql.tenant} AND {o}.batch_pk = {h}.batch_pk ORDER BY {o}.id DESC LIMIT {sample}"

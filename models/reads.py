@@ -72,8 +72,17 @@ async def objects(scope: Scope, where: Condition, bounds: Bounds, parts: Parts =
     if not flat(condition):
         return await _all_objects(scope, bounds, parts)
     sql = await depths.sql(scope, condition)
+    if begins := depths.beginning(scope, condition, sql, bounds):
+        rows = await _some_objects(begins, condition, bounds, parts)
+        if len(rows) > bounds.limit:
+            return bounds.page(rows)
+        depths.was_too_short(scope, condition, bounds)
+    return bounds.page(await _some_objects(sql, condition, bounds, parts))
+
+
+async def _some_objects(sql: Sql, condition: Condition, bounds: Bounds, parts: Parts) -> list[Row]:
     source = f"({sql.source(condition, bounds.narrow(sql), bounds.order('object_pk'))}) {_OBJECTS}"
-    return bounds.page(await _fetch(sql, f"{_of(parts, source, bounds)} ORDER BY o.id {bounds.direction}"))
+    return await _fetch(sql, f"{_of(parts, source, bounds)} ORDER BY o.id {bounds.direction}")
 
 
 async def _all_objects(scope: Scope, bounds: Bounds, parts: Parts) -> Page:

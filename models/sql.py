@@ -11,7 +11,7 @@ test is a look-up of its own (OFFSET 0 sees to it), and what is asked of one obj
 that other indexes have, lest it walk those (PostgreSQL 18 skips over a missing tenant). The time is linear at worst: in
 the list that drives, times the tests.
 
-Where there is but one way left, the planner is not told the values either (``Sql.bind``): PostgreSQL keeps the plan
+Where there is but one way, the planner is not told the values either (``Sql.bind``): PostgreSQL keeps the plan
 then, for all values and tenants, which takes it a fifth of the time, and tests that look at one plan have seen all.
 What is best done in one of several ways, depending on values (``driving.is_open``), is planned each time with them.
 """
@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 from models import granted, ids, merged, zones
 from models.distinct import distinct, united
-from models.driving import FAR, Both, distance, driver, flat, lead
+from models.driving import FAR, RARE, Both, distance, driver, flat, in_no_order, lead
 from models.errors import BadInput
 from models.filters import (
     HEAD_CHARACTERS,
@@ -62,11 +62,17 @@ class Sql:
     """One statement in the making: its arguments, and the tenant that every table is read for."""
 
     def __init__(
-        self, tenant_id: int, depths: Mapping[Condition, float] | None = None, *, is_open: bool = True
+        self,
+        tenant_id: int,
+        depths: Mapping[Condition, float] | None = None,
+        *,
+        is_open: bool = True,
+        begins: bool = False,
     ) -> None:
         """``depths`` of the lists that there is a choice from, as far as they are known.
 
-        ``is_open``: the planner is told the values, each time a ``statement`` is run.
+        ``is_open``: the planner is told the values, each time a ``statement`` is run. ``begins``: nothing is merged,
+        and a ``source`` lists only what is among the newest of the list that leads.
         """
         self.arguments: list[object] = []
         self._bound: dict[tuple[object, str], str] = {}
@@ -74,6 +80,7 @@ class Sql:
         self._aliases = 0
         self._choices: list[str] = []
         self._is_open = is_open
+        self._begins = begins
         self.depths = depths or {}
 
     @cached_property
@@ -235,6 +242,8 @@ class Sql:
         """
         sources = []
         narrow = zones.narrowed(self, condition, narrow, end)
+        if self._begins:
+            narrow = merged.newest(self, lead(condition, self.depths, alone=True)[0], narrow, end)
         for driving, others, chosen in self._ways(condition):
             sources.append(self._driven(driving, others, lambda key, c=chosen: f"{c} AND {narrow(key)}", end))  # type: ignore[misc]
         if len(sources) == 1:
@@ -265,6 +274,8 @@ class Sql:
         rest = flat(others)
         batch = next((part for part in rest if isinstance(part, InBatch | InOuterBatch)), None)
         if batch is None:
+            if in_no_order(driving) and self.depths.get(driving) == RARE:
+                return self._short(driving, others, narrow, end)
             pair = self.alias()
             begin = f"{pair}.tenant_id = {self.tenant}"
         else:
@@ -296,6 +307,16 @@ class Sql:
         test = self.test(others, f"{found}.object_pk", f"{found}.batch_pk")
         return f"SELECT object_pk FROM ({listed}) AS {found} WHERE {test} {end}"
 
+    def _short(self, driving: HasPair, others: Condition, narrow: Narrow, end: str) -> str:
+        """Of a short list in no order, which is found first for the same reason: all of it, and then put in order."""
+        pair, found = self.alias(), self.alias()
+        key = f"({pair}.object_pk + 0)"
+        where = f"{pair}.tenant_id = {self.tenant}{self.pair(driving, pair)} AND {narrow(key)}"
+        order = end.partition(" LIMIT ")[0]
+        listed = f"SELECT {distinct(key)} {key} AS object_pk FROM object_pairs {pair} WHERE {where} {order} OFFSET 0"
+        test = self.test(others, f"{found}.object_pk", f"(SELECT batch_pk FROM objects WHERE id = {found}.object_pk)")
+        return f"SELECT object_pk FROM ({listed}) AS {found} WHERE {test} {end}"
+
     def unnested(self, test: OneOf) -> str:
         return f"unnest({self._values(test.values)}) AS w (value)"
 
@@ -307,7 +328,7 @@ class Sql:
         given = next((part for part in parts if isinstance(part, Granted)), None)
         batch = next((part for part in parts if isinstance(part, InBatch | InOuterBatch)), None)
         if given is None or batch is None or any(distance(part) == 0 for part in parts):
-            yield *lead(condition, self.depths, alone=alone), "true"
+            yield *lead(condition, self.depths, alone=alone or self._begins), "true"
             return
         rest = All(tuple(part for part in parts if part is not given))
         whole = granted.whole_batch(self, given, batch)

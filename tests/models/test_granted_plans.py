@@ -46,6 +46,7 @@ CONDITIONS: dict[str, Condition] = {
     "rare pair": RARE,
     "no pair": HasPair("a", Equals("none")),
     "two common": All((A, B)),
+    "short list": HasPair("tenth", Equals("all 3")),
     "in a batch": InBatch("batch1"),
     "pair in a batch": All((A, InBatch("batch1"))),
 }

@@ -6,16 +6,18 @@ from typing import TypeAlias
 import pytest
 
 from models import database, reads
-from models.driving import NEVER, RARE, is_open
+from models.driving import NEVER, RARE, SELDOM, Short, is_open
 from models.filters import All, AnyOf, Compares, Condition, Everything, Granted, HasPair, InBatch, Not, StartsWith
+from models.merged import LOOKED_UP
 from models.pages import Bounds, Scope
+from tests.models.test_plans import OBJECTS, A, B, Shared, shared
 from tests.models.test_plans import RARE as UNIQUE
-from tests.models.test_plans import A, B, Shared, shared
 
 __all__ = ["shared"]  # a fixture
 
 Read: TypeAlias = Callable[[Scope], Awaitable[object]]
 RANGE, MEMBER, ALL = HasPair("n", Compares("<", 9)), Granted(1), Everything()
+LONG_RANGE = HasPair("n", Compares("<", OBJECTS / 2))
 KEPT: dict[str, Read] = {
     "page": lambda scope: reads.objects(scope, ALL, Bounds(10)),
     "next page": lambda scope: reads.objects(scope, ALL, Bounds(10, after=1 << 60)),
@@ -24,12 +26,15 @@ KEPT: dict[str, Read] = {
     "pair": lambda scope: reads.objects(scope, A, Bounds(10)),
     "unique pair": lambda scope: reads.objects(scope, UNIQUE, Bounds(10)),
     "page of a member": lambda scope: reads.objects(Scope(scope.tenant_id, MEMBER), ALL, Bounds(10)),
+    "two pairs that often meet": lambda scope: reads.objects(scope, All((A, B)), Bounds(10)),
+    "short range": lambda scope: reads.objects(scope, RANGE, Bounds(10)),
+    "pair and short range": lambda scope: reads.objects(scope, All((A, RANGE)), Bounds(10)),
     "batches": lambda scope: reads.batches(scope, ALL, Bounds(10)),
 }
 MADE_ANEW: dict[str, Read] = {
-    "merged": lambda scope: reads.objects(scope, All((A, B)), Bounds(10)),
+    "merged": lambda scope: reads.objects(scope, All((A, B)), Bounds(LOOKED_UP)),
     "prefix": lambda scope: reads.objects(scope, HasPair("n", StartsWith("3")), Bounds(10)),
-    "range": lambda scope: reads.objects(scope, RANGE, Bounds(10)),
+    "range": lambda scope: reads.objects(scope, LONG_RANGE, Bounds(10)),
 }
 
 
@@ -65,7 +70,10 @@ OPEN: list[tuple[Condition, dict[Condition, float], bool]] = [
     (All((A, B)), {A: RARE, B: 10}, False),
     (All((MEMBER, A)), {A: 10, ALL: NEVER, MEMBER: 10}, True),
     (All((MEMBER, A)), {A: 10, ALL: NEVER, MEMBER: RARE}, False),
-    (RANGE, {RANGE: RARE}, True),
+    (All((MEMBER, A)), {A: Short(10), ALL: NEVER, MEMBER: 10}, False),
+    (RANGE, {RANGE: RARE}, False),
+    (RANGE, {RANGE: SELDOM}, True),
+    (All((A, RANGE)), {A: 10, RANGE: RARE}, False),
     (All((A, RANGE)), {A: 10, RANGE: NEVER}, False),
     (AnyOf((A, RANGE)), {}, True),
     (All((A, B, InBatch("b"))), {}, False),
