@@ -76,7 +76,7 @@ async def standings(scope: Scope, batches: Sequence[int]) -> dict[int, Row]:
         f"SELECT b.id, b.sealed_at, b.sealed_by_id, {digest}, {tests} FROM batches b"
         f" WHERE b.tenant_id = {sql.tenant} AND b.id = ANY({wanted})"
     )
-    return {row["id"]: row for row in await database.fetch(text, *sql.arguments)}
+    return {row["id"]: row for row in await database.fetch(sql.statement(text), *sql.arguments)}
 
 
 def current(file: str, batch: str) -> str:
@@ -132,4 +132,4 @@ async def progress(scope: Scope, batches: Sequence[int]) -> dict[int, Row]:
         f"SELECT b.id, c.* FROM batches b CROSS JOIN LATERAL ({counted}) AS c"
         f" WHERE b.tenant_id = {sql.tenant} AND b.id = ANY({wanted})"
     )
-    return {row["id"]: row for row in await database.fetch(text, *sql.arguments)}
+    return {row["id"]: row for row in await database.fetch(sql.statement(text), *sql.arguments)}
