@@ -26,6 +26,7 @@ from tests.faults.run import Outcome, World, run
 from waybill import postgres, seaweedfs
 
 _ENOUGH = 500  # runs, after which each boundary has been broken
+_PATIENCE = 10  # times as long as others a fault of ours is looked for, until it is found
 
 
 def _arguments() -> argparse.Namespace:
@@ -110,7 +111,8 @@ class Series:
             await self._one(random.SystemRandom().randrange(10**6, 10**9), "drawn")
 
     async def _some(self, seeds: Iterator[int]) -> None:
-        while not self.failed and time.monotonic() - self._began < self._given.seconds:
+        seconds = self._given.seconds * (_PATIENCE if self._world.mutant else 1)
+        while not self.failed and time.monotonic() - self._began < seconds:
             seed = next(seeds, None)
             if seed is None:
                 return
