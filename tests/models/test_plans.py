@@ -273,16 +273,22 @@ _GRANTED = """
 """
 
 
+async def one_batch(data: list[list[dict[str, str]]]) -> tuple[Tenant, User]:
+    """Of objects with these pairs, which the statistics know."""
+    tenant = await Tenant.create(slug="t")
+    user = await User.create(tenant=tenant, name="u", role=Role.ADMIN)
+    new = [NewObject(f"o{n}", orjson.dumps(one).decode()) for n, one in enumerate(data)]
+    await writes.create_batch(tenant.id, user.id, "b", new)
+    await database.fetch("ANALYZE")
+    return tenant, user
+
+
 async def test_dense_lists_that_never_meet_are_read_side_by_side_grants_too() -> None:
     url = await new_database()
     keys = {"side": 2, "same": 2, "kind": 3}
     data = [[{"key": key, "value": str(n % of)} for key, of in keys.items()] for n in range(OBJECTS)]
     async with database.connected(database.config(url)):
-        tenant = await Tenant.create(slug="t")
-        user = await User.create(tenant=tenant, name="u", role=Role.ADMIN)
-        new = [NewObject(f"o{n}", orjson.dumps(one).decode()) for n, one in enumerate(data)]
-        await writes.create_batch(tenant.id, user.id, "b", new)
-        await database.fetch("ANALYZE")
+        tenant, _ = await one_batch(data)
         scope = Scope(tenant.id)
         often = await reads.objects(scope, All((eq("side", "0"), eq("kind", "1"))), Bounds(10))
         assert [row["object_id"] for row in often.rows] == [f"o{OBJECTS - 2 - 6 * n}" for n in range(10)]
@@ -306,11 +312,7 @@ async def test_a_short_range_is_not_looked_for_in_a_long_list() -> None:
     url = await new_database()
     data = [[{"key": "n", "value": str(n)}, {"key": "delay", "value": str(900 * (n < 5))}] for n in range(OBJECTS)]
     async with database.connected(database.config(url)):
-        tenant = await Tenant.create(slug="t")
-        user = await User.create(tenant=tenant, name="u", role=Role.ADMIN)
-        new = [NewObject(f"o{n}", orjson.dumps(one).decode()) for n, one in enumerate(data)]
-        await writes.create_batch(tenant.id, user.id, "b", new)
-        await database.fetch("ANALYZE")
+        tenant, user = await one_batch(data)
         late = HasPair("delay", Compares(">=", 300))
         for scope in (Scope(tenant.id), Scope(tenant.id, Granted(user.id))):
             for condition in (late, All((HasPair("n", Compares(">=", 0)), late))):
