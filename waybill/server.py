@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from access.requests import EXCHANGE
 from graph.errors import bad_request
+from waybill.awake import Awake
 from waybill.settings import Settings
 
 HEAD_SECONDS = 20
@@ -19,6 +20,7 @@ MOST_HEAD_BYTES = 64 * 1024
 # Each takes a file descriptor, and the connections to PostgreSQL and the page's files need some too.
 MOST_CONNECTIONS = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 9 // 10)
 
+_awake = Awake()
 _access = logging.getLogger("waybill.access")
 
 
@@ -120,6 +122,7 @@ class Protocol(HttpToolsProtocol):
             exchange = _Exchange(self, self.cycle)
             self.cycle.transport = exchange  # type: ignore[assignment]  # all that it needs
             self.cycle.on_response = exchange.ended
+            _awake.begin(self.loop, self.cycle, self.tasks)
             self.scope[EXCHANGE] = exchange  # type: ignore[literal-required]
 
     def on_body(self, body: bytes) -> None:
