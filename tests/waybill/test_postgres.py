@@ -95,6 +95,16 @@ def test_first_start_and_restart(directory: Path) -> None:
         assert query(url, "SHOW fsync") == "off"
 
 
+@pytest.mark.parametrize(("limit", "buffers"), [("max", None), ("1073741824", "128MB"), ("2147483648", "256MB")])
+def test_buffers_are_an_eighth_of_the_memory_there_is_or_a_container_has(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, buffers: str | None
+) -> None:
+    monkeypatch.setattr(postgres, "_CONTAINERS_LIMIT", tmp_path / "memory.max")
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    with postgres.running(directory) as url:
+        assert query(url, "SHOW shared_buffers") in ([buffers] if buffers else [f"{mb}MB" for mb in range(128, 513)])
+
+
 def test_service_reads_the_same_url(directory: Path) -> None:
     with postgres.running(directory, durable=False) as url:
 
