@@ -8,7 +8,8 @@ from collections.abc import Collection
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 _SECONDS = 0.001  # a small page takes a third of it
-_REQUESTS = 16  # that are slept for after one that took longer
+_OTHERS_SECONDS = 0.00002  # to yield the processor to nobody takes a twentieth of it
+_REQUESTS = 16  # that are slept for where it was in vain
 
 
 def _processors() -> int:
@@ -18,9 +19,9 @@ def _processors() -> int:
 class Awake:
     """Looks again and again whether PostgreSQL has answered, instead of sleeping until that wakes the process.
 
-    To fall asleep and be woken takes a tenth of the time of a small request. While there are others, the loop has
-    something to do anyway; and it takes a processor, so that it ends after a millisecond, is not tried for a while
-    where that was not enough, and never where PostgreSQL may need the only one.
+    Where the processors have nothing else to do, to fall asleep and be woken takes a tenth of a small request. While
+    others ask, the loop has something to do anyway. It takes a processor, so that it ends where another process wanted
+    that, and after a millisecond, is not tried for a while then, and never where there is only one.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,10 @@ class Awake:
     ) -> None:
         if cycle.response_complete or len(tasks) != 1:
             return
-        if time.perf_counter() < until_seconds:
+        before_seconds = time.perf_counter()
+        os.sched_yield()
+        now_seconds = time.perf_counter()
+        if now_seconds < until_seconds and now_seconds - before_seconds < _OTHERS_SECONDS:
             loop.call_soon(self._look, loop, cycle, tasks, until_seconds)  # which is after what has come by then
         else:
             self._to_sleep_for = _REQUESTS

@@ -54,6 +54,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Service:
 
     monkeypatch.setattr(awake, "_processors", lambda: 2)
     monkeypatch.setattr(awake, "_SECONDS", 60)
+    monkeypatch.setattr(awake, "_OTHERS_SECONDS", 60)
     monkeypatch.setattr(Awake, "_look", counted)
     monkeypatch.setattr(server, "_awake", Awake())
     return service
@@ -91,13 +92,14 @@ async def test_loop_looks_for_the_answer_to_a_request_that_is_alone(service: Ser
         assert service.looks <= looks + 1  # not when it has been answered
 
 
-async def test_loop_sleeps_for_sixteen_requests_after_one_that_took_long(
-    service: Service, port: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("limit", ["_SECONDS", "_OTHERS_SECONDS"])
+async def test_loop_sleeps_for_sixteen_requests_after_one_that_took_long_or_kept_another_process_from_the_processor(
+    service: Service, port: int, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     async with Connection(port) as client:
-        monkeypatch.setattr(awake, "_SECONDS", 0)
+        monkeypatch.setattr(awake, limit, 0)
         assert not await slept_for(service, client)  # it looks once
-        monkeypatch.setattr(awake, "_SECONDS", 60)
+        monkeypatch.setattr(awake, limit, 60)
         assert [await slept_for(service, client) for _ in range(18)] == [True] * 16 + [False] * 2
 
 
