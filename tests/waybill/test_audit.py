@@ -13,7 +13,7 @@ from waybill.cli import main
 
 @pytest.fixture
 def runner() -> CliRunner:
-    return CliRunner(env={"WAYBILL_DATABASE_URL": asyncio.run(new_database()), "COLUMNS": "200"})
+    return CliRunner(env={"WAYBILL_DATABASE_URL": asyncio.run(new_database()), "COLUMNS": "40"})
 
 
 def said(runner: CliRunner, *arguments: str) -> str:
@@ -77,7 +77,7 @@ def test_log_is_filtered_and_shown_as_a_table(runner: CliRunner) -> None:
     assert logged(runner, "--user", "ada") == []
     assert len(logged(runner, "--since", "2024-01-02")) == 2
     assert logged(runner, "--since", "2999-01-02") == []
-    heading, row, _ = said(runner, "audit", "acme").splitlines()
+    heading, row, _ = said(runner, "audit", "acme").splitlines()  # each is one line, for it is no terminal's
     assert heading.split()[:2] == ["at", "action"]
     assert "USER_CREATED" in row
     assert "role=MEMBER userName=ada" in row

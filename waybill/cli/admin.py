@@ -14,6 +14,8 @@ from models import Tenant, database
 from models.errors import NotFound
 from waybill.cli.database import chosen_database
 
+_LONGEST = 1_000_000  # characters of a line
+
 
 def run(data_dir: Path, work: Callable[[], Awaitable[Any]]) -> Any:
     async def inside(url: str) -> Any:
@@ -27,12 +29,16 @@ def run(data_dir: Path, work: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def show(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A row that is too long for a terminal is folded; elsewhere each is one line, for ``grep`` and the like."""
     table = Table(box=None, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading in ("key", "source"))  # which is copied
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _LONGEST
+    console.print(table)
 
 
 def _cell(value: Any) -> Text:
