@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -66,6 +68,18 @@ def test_command_that_fails_leaves_no_entry(runner: CliRunner) -> None:
     ):
         assert runner.invoke(main, arguments).exit_code == 1
     assert [one["action"] for one in logged(runner)] == ["USER_CREATED", "TENANT_CREATED"]
+
+
+def test_terminal_that_is_narrow_gets_dates_in_one_piece(runner: CliRunner) -> None:
+    said(runner, "tenant", "create", "acme")
+    said(runner, "user", "create", "acme", "ada")
+    key = said(runner, "key", "create", "acme", "ada", "--name", "a laptop", "--expires-in", "90d")
+    said(runner, "key", "revoke", key)
+    for command, dates in ((("key", "list", "acme"), 3), (("audit", "acme"), 4)):
+        shown = runner.invoke(main, command, env={"FORCE_COLOR": "1", "COLUMNS": "80"}).stdout
+        lines = click.unstyle(shown).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert len(re.findall(r"\b\d{4}-\d\d-\d\d(?!\S)", "\n".join(lines))) == dates
 
 
 def test_log_is_filtered_and_shown_as_a_table(runner: CliRunner) -> None:
