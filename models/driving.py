@@ -208,7 +208,7 @@ def distance(condition: Condition) -> int:
         case HasPair():
             return 22
         case Granted():
-            return FAR - 1  # where it may drive, sql.py considers it by itself
+            return FAR - 1  # where it may drive, driven.py considers it by itself
         case _:
             return FAR
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from models import database, depths, files, granted
+from models import database, depths, driven, files, granted
 from models.driving import flat
 from models.filters import All, Condition, Granted, HasBatchId, HasKey, HasObject, HasObjectId, InOuterBatch
 from models.pages import Bounds, Page, Row, Scope
@@ -81,7 +81,7 @@ async def objects(scope: Scope, where: Condition, bounds: Bounds, parts: Parts =
 
 
 async def _some_objects(sql: Sql, condition: Condition, bounds: Bounds, parts: Parts) -> list[Row]:
-    source = f"({sql.source(condition, bounds.narrow(sql), bounds.order('object_pk'))}) {_OBJECTS}"
+    source = f"({driven.source(sql, condition, bounds.narrow(sql), bounds.order('object_pk'))}) {_OBJECTS}"
     return await _fetch(sql, f"{_of(parts, source, bounds)} ORDER BY o.id {bounds.direction}")
 
 
@@ -139,7 +139,7 @@ async def objects_of_batches(
     condition = All((scope.within, InOuterBatch("k.outer_pk"), where))
     sql = await depths.sql(scope, condition)
     outer = sql.bind(tuple(batches), "bigint[]")
-    source = sql.source(condition, bounds.narrow(sql), bounds.order("object_pk"))
+    source = driven.source(sql, condition, bounds.narrow(sql), bounds.order("object_pk"))
     of_each = f"unnest({outer}) AS k (outer_pk) CROSS JOIN LATERAL ({source}) {_OBJECTS}"
     select = parts.of(of_each, data=_SOME_DATA)
     rows: dict[int, list[Row]] = {batch: [] for batch in batches}
@@ -152,7 +152,7 @@ async def count_objects(scope: Scope, where: Condition) -> int:
     """Exact, and linear in the matches: 20 ms per 100,000."""
     condition = All((scope.within, where))
     sql = await depths.sql(scope, condition)
-    source = sql.source(condition, _anywhere, "")
+    source = driven.source(sql, condition, _anywhere, "")
     [row] = await _fetch(sql, f"SELECT count(*) FROM ({source}) AS s")
     return int(row["count"])
 
@@ -161,7 +161,7 @@ async def count_objects_of_batches(scope: Scope, batches: Sequence[int], where: 
     condition = All((scope.within, InOuterBatch("k.outer_pk"), where))
     sql = await depths.sql(scope, condition)
     outer = sql.bind(tuple(batches), "bigint[]")
-    source = sql.source(condition, _anywhere, "")
+    source = driven.source(sql, condition, _anywhere, "")
     text = f"SELECT k.outer_pk, (SELECT count(*) FROM ({source}) AS s) FROM unnest({outer}) AS k (outer_pk)"
     return {row["outer_pk"]: row["count"] for row in await _fetch(sql, text)}
 
@@ -196,7 +196,7 @@ def _batches(sql: Sql, scope: Scope, where: Condition, narrow: Narrow, direction
 async def visible_object_ids(scope: Scope, object_ids: Sequence[str]) -> Sequence[Row]:
     """``id``, ``object_id``, ``batch_pk`` of those among the given that exist for the scope, however many."""
     sql = Sql(scope.tenant_id, is_open=False)
-    source = sql.source(All((scope.within, HasObjectId(tuple(object_ids)))), _anywhere, "")
+    source = driven.source(sql, All((scope.within, HasObjectId(tuple(object_ids)))), _anywhere, "")
     text = f"SELECT o.id, o.object_id, o.batch_pk FROM ({source}) AS s JOIN objects o ON o.id = s.object_pk"
     return await _fetch(sql, text)
 

@@ -1,15 +1,12 @@
 """How conditions become SQL.
 
 A condition is asked in one of two ways. As a *test* it is a boolean expression about one candidate row. As a *source*
-it lists the keys of all matching objects in key order, so that a page reads as many index entries as it shows:
-`(tenant, key, value, object)` for a pair, the union of sources for OR, one part of an AND with the others as tests.
+it lists the keys of all matching objects in key order: see ``driven.py``.
 
-Which part of an AND drives is chosen by how far back the newest hundred of each list reach, which ``depths.py`` asks
-before, so that only the one way is planned. The planner is not left to choose: its statistics know neither a new tenant
-nor a rare value, it takes both lists for one row each, and reads one of them again for every row of the other. So every
-test is a look-up of its own (OFFSET 0 sees to it), and what is asked of one object or batch hides from it the columns
-that other indexes have, lest it walk those (PostgreSQL 18 skips over a missing tenant). The time is linear at worst: in
-the list that drives, times the tests.
+The planner is not left to choose between the two: its statistics know neither a new tenant nor a rare value, it takes
+both lists for one row each, and reads one of them again for every row of the other. So every test is a look-up of its
+own (OFFSET 0 sees to it), and what is asked of one object or batch hides from it the columns that other indexes have,
+lest it walk those (PostgreSQL 18 skips over a missing tenant).
 
 Where there is but one way, the planner is not told the values either (``Sql.bind``): PostgreSQL keeps the plan
 then, for all values and tenants, which takes it a fifth of the time, and tests that look at one plan have seen all.
@@ -20,9 +17,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cached_property
 from typing import TypeAlias
 
-from models import granted, ids, merged, zones
-from models.distinct import distinct, united
-from models.driving import FAR, RARE, Both, distance, driver, flat, in_no_order, lead
+from models import driven, granted, ids
+from models.driving import Both
 from models.errors import BadInput
 from models.filters import (
     HEAD_CHARACTERS,
@@ -72,7 +68,7 @@ class Sql:
         """``depths`` of the lists that there is a choice from, as far as they are known.
 
         ``is_open``: the planner is told the values, each time a ``statement`` is run. ``begins``: nothing is merged,
-        and a ``source`` lists only what is among the newest of the list that leads.
+        and ``driven.source`` lists only what is among the newest of the list that leads.
         """
         self.arguments: list[object] = []
         self._bound: dict[tuple[object, str], str] = {}
@@ -80,7 +76,7 @@ class Sql:
         self._aliases = 0
         self._choices: list[str] = []
         self._is_open = is_open
-        self._begins = begins
+        self.begins = begins
         self.depths = depths or {}
 
     @cached_property
@@ -127,6 +123,19 @@ class Sql:
             text = f"SELECT * FROM ({text}) AS planned WHERE {_NOT_KEPT.format(self.bind(True, 'boolean'))}"
         return text
 
+    def choice(self, select: str) -> str:
+        """The name of a table that is made once, before the statement."""
+        name = f"choice{len(self._choices) + 1}"
+        self._choices.append(f"{name} AS MATERIALIZED ({select})")
+        return name
+
+    def alias(self) -> str:
+        """Raises BadInput where alternatives, each tested for all the rest, would make a plan of gigabytes."""
+        self._aliases += 1
+        if self._aliases > MOST_LOOKUPS:
+            raise BadInput('The filter combines too many alternatives: use "in" for several values, or ask in parts.')
+        return f"p{self._aliases}"
+
     # -- tests ---------------------------------------------------------------------------------------------------
 
     def test(self, condition: Condition, key: str, batch: str) -> str:
@@ -170,7 +179,7 @@ class Sql:
                 )
             case HasObject(of, within):
                 led = _joined(
-                    "OR", "false", [self._has_object(*way, within, batch) for way in self._ways(of, alone=True)]
+                    "OR", "false", [self._has_object(*way, within, batch) for way in driven.ways(self, of, alone=True)]
                 )
                 return granted.has_object(self, within, of, led, batch) if isinstance(within, Granted) else led
             case CreatedAfter(moment):
@@ -232,121 +241,8 @@ class Sql:
                 f" WHERE t.id = {pair}.object_pk AND d.key = {pair}.key AND starts_with(d.value, {whole}))"
             )
 
-    # -- sources -------------------------------------------------------------------------------------------------
-
-    def source(self, condition: Condition, narrow: Narrow, end: str) -> str:
-        """A SELECT of the matching ``object_pk`` in key order.
-
-        ``narrow`` bounds a key expression (the cursor), ``end`` is "ORDER BY object_pk ... LIMIT ..." or empty: each
-        part of a union needs only as many rows as the page.
-        """
-        sources = []
-        narrow = zones.narrowed(self, condition, narrow, end)
-        if self._begins:
-            narrow = merged.newest(self, lead(condition, self.depths, alone=True)[0], narrow, end)
-        for driving, others, chosen in self._ways(condition):
-            sources.append(self._driven(driving, others, lambda key, c=chosen: f"{c} AND {narrow(key)}", end))  # type: ignore[misc]
-        if len(sources) == 1:
-            return sources[0]
-        return f"SELECT object_pk FROM ({' UNION ALL '.join(f'({one})' for one in sources)}) AS c {end}"
-
-    def _driven(self, driving: Condition | Both, others: Condition, narrow: Narrow, end: str) -> str:
-        if isinstance(driving, AnyOf) and distance(driving) < FAR:
-            parts = [self._driven(*driver(All((part, others))), narrow, end) for part in driving.of]
-            return united(parts, end)
-        if isinstance(driving, Granted):
-            singly = any(isinstance(part, InBatch | InOuterBatch) for part in flat(others))
-            return granted.source(self, driving, others, narrow, end, singly=singly)
-        if isinstance(driving, Both):
-            return merged.source(self, driving, others, narrow, end)
-        if isinstance(driving, HasFile):
-            file = self.alias()
-            key = f"{file}.object_pk"
-            test = self.test(others, key, f"(SELECT batch_pk FROM objects WHERE id = {key})")
-            where = f"{file}.tenant_id = {self.tenant}{self.file(driving, file)} AND {test} AND {narrow(key)}"
-            return f"SELECT {key} FROM uploads {file} WHERE {where} {end}"
-        if not isinstance(driving, HasPair):
-            test = self.test(All((driving, others)), "o.id", "o.batch_pk")
-            tests = f"{self.rows('o')} AND {test} AND {narrow('o.id')}"
-            return f"SELECT o.id AS object_pk FROM objects o WHERE {tests} {end}"
-        # An object has a pair once, but may have several of a key or of a value.
-        once = driving.key is not None and isinstance(driving.test, Equals | OneOf)
-        rest = flat(others)
-        batch = next((part for part in rest if isinstance(part, InBatch | InOuterBatch)), None)
-        if batch is None:
-            if in_no_order(driving) and self.depths.get(driving) == RARE:
-                return self._short(driving, others, narrow, end)
-            pair = self.alias()
-            begin = f"{pair}.tenant_id = {self.tenant}"
-        else:
-            others = All(tuple(part for part in rest if part is not batch))
-            if not once:
-                return self._unordered(batch, driving, others, narrow, end)
-            pair = self.alias()
-            begin = self.test(batch, "null", f"{pair}.batch_pk")
-        key = f"{pair}.object_pk"
-        select = f"SELECT {'' if once else distinct(key)} {key} FROM object_pairs {pair} WHERE {begin}"
-        tests = f"{self.test(others, key, f'{pair}.batch_pk')} AND {narrow(key)} {end}"
-        if isinstance(driving.test, OneOf):  # one ordered index range per value, however many values
-            one = self.pair(HasPair(driving.key, Equals("")), pair, value="w.value")
-            values = self.unnested(driving.test)
-            found = f"{values} CROSS JOIN LATERAL ({select}{one} AND {tests}) AS l {end}"
-            return f"SELECT {distinct('object_pk')} object_pk FROM {found}"
-        return f"{select}{self.pair(driving, pair)} AND {tests}"
-
-    def _unordered(self, batch: Condition, driving: HasPair, others: Condition, narrow: Narrow, end: str) -> str:
-        """Of a batch's pairs with a range of values no index is in key order: they are found first, then put in order.
-
-        All in one, the planner may follow some index in key order instead, past the pairs of everybody.
-        """
-        pair, found = self.alias(), self.alias()
-        begin = self.test(batch, "null", f"{pair}.batch_pk")
-        where = f"{begin}{self.pair(driving, pair, listed=False)} AND {narrow(f'({pair}.object_pk + 0)')}"
-        order = end.partition(" LIMIT ")[0]  # inside, so that only as many are tested as the page takes
-        listed = f"SELECT DISTINCT object_pk, batch_pk FROM object_pairs {pair} WHERE {where} {order} OFFSET 0"
-        test = self.test(others, f"{found}.object_pk", f"{found}.batch_pk")
-        return f"SELECT object_pk FROM ({listed}) AS {found} WHERE {test} {end}"
-
-    def _short(self, driving: HasPair, others: Condition, narrow: Narrow, end: str) -> str:
-        """Of a short list in no order, which is found first for the same reason: all of it, and then put in order."""
-        pair, found = self.alias(), self.alias()
-        key = f"({pair}.object_pk + 0)"
-        where = f"{pair}.tenant_id = {self.tenant}{self.pair(driving, pair)} AND {narrow(key)}"
-        order = end.partition(" LIMIT ")[0]
-        listed = f"SELECT {distinct(key)} {key} AS object_pk FROM object_pairs {pair} WHERE {where} {order} OFFSET 0"
-        test = self.test(others, f"{found}.object_pk", f"(SELECT batch_pk FROM objects WHERE id = {found}.object_pk)")
-        return f"SELECT object_pk FROM ({listed}) AS {found} WHERE {test} {end}"
-
     def unnested(self, test: OneOf) -> str:
         return f"unnest({self._values(test.values)}) AS w (value)"
-
-    # -- what drives ---------------------------------------------------------------------------------------------
-
-    def _ways(self, condition: Condition, *, alone: bool = False) -> Iterator[tuple[Condition | Both, Condition, str]]:
-        """Each way to answer an AND: what drives (``alone``: one part), the others, and what is true of one way."""
-        parts = flat(condition)
-        given = next((part for part in parts if isinstance(part, Granted)), None)
-        batch = next((part for part in parts if isinstance(part, InBatch | InOuterBatch)), None)
-        if given is None or batch is None or any(distance(part) == 0 for part in parts):
-            yield *lead(condition, self.depths, alone=alone or self._begins), "true"
-            return
-        rest = All(tuple(part for part in parts if part is not given))
-        whole = granted.whole_batch(self, given, batch)
-        yield given, rest, f"NOT {whole}"
-        yield *lead(rest, self.depths), whole
-
-    def choice(self, select: str) -> str:
-        """The name of a table that is made once, before the statement."""
-        name = f"choice{len(self._choices) + 1}"
-        self._choices.append(f"{name} AS MATERIALIZED ({select})")
-        return name
-
-    def alias(self) -> str:
-        """Raises BadInput where alternatives, each tested for all the rest, would make a plan of gigabytes."""
-        self._aliases += 1
-        if self._aliases > MOST_LOOKUPS:
-            raise BadInput('The filter combines too many alternatives: use "in" for several values, or ask in parts.')
-        return f"p{self._aliases}"
 
 
 def _joined(operator: str, empty: str, parts: list[str]) -> str:

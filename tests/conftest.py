@@ -8,6 +8,7 @@ import contextlib
 import gc
 import logging
 import os
+import random
 import secrets
 import socket
 import tempfile
@@ -38,6 +39,7 @@ pytest_plugins = ("tests.wall",)
 TEMPLATE = "waybill"
 BUCKETS = ["waybill-one", "waybill-two"]
 ORIGIN = "https://app.example"
+PORTS = range(30_000, 32_768)  # above those that SeaweedFS takes
 _server = contextlib.ExitStack()
 
 
@@ -260,9 +262,14 @@ async def admin(new_caller: NewCaller) -> Caller:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """None that the system gives to outgoing connections: there are thousands of them, and who is started, or started
+    again, some time later could not listen where one of them began, for a minute after its end.
+    """
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """README.md is part of the product: what it says about codes, settings and commands is so."""
 
+import ast
 import dataclasses
 import importlib
 import re
@@ -76,6 +77,13 @@ def test_metrics_are_all_in_the_table_and_no_others() -> None:
 def test_every_command_is_named() -> None:
     section = README.split("\n### Commands\n")[1].split("\n#")[0]
     assert set(COMMANDS) <= set(re.findall(r"`([a-z-]+)`", section))
+
+
+def test_every_block_of_code_ends_where_the_text_goes_on() -> None:
+    fences = [line for line in README.splitlines() if line.startswith("```")]
+    assert set(fences[1::2]) == {"```"}
+    for program in re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE):
+        ast.parse(program)
 
 
 def test_key_that_is_shown_has_the_form_of_a_key() -> None:

@@ -185,6 +185,11 @@ class _Web(uvicorn.Server):
         await super().startup(sockets)
         self._welcome()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:  # by a second Ctrl-C: it waits for no connection, but what has begun ends without a trace
+            await self.lifespan.shutdown()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         with super().capture_signals():

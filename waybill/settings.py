@@ -1,6 +1,7 @@
 """Every setting of the service, read once from the environment (``WAYBILL_*``). README.md has the same table."""
 
 import dataclasses
+import logging
 import math
 import os
 import re
@@ -24,6 +25,7 @@ def _setting(default: Any, text: str) -> Any:
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+|\*")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _PORTS = ("port", "metrics_port")
@@ -155,14 +157,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the variable that is out of range."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                least, most = int(field.name not in _MAY_BE_ZERO), _MOST.get(field.name, math.inf)
-                if not least <= value <= most:
-                    raise ValueError(f"WAYBILL_{field.name.upper()} is {value}; it must be from {least} to {most:,}")
-        if self.page_size > self.max_page_size:
-            raise ValueError("WAYBILL_PAGE_SIZE must not be more than WAYBILL_MAX_PAGE_SIZE")
+        self._check_numbers()
+        _check_database(str(self.database_url))
         if (url := str(self.redis_url)) and urlsplit(url).scheme not in ("redis", "rediss", "unix"):
             raise ValueError("WAYBILL_REDIS_URL must begin with redis://, rediss:// or unix://")
         for proxy in self.trusted_proxies:
@@ -170,6 +166,13 @@ class Settings:
                 ip_network(proxy)
             except ValueError as error:
                 raise ValueError(f"WAYBILL_TRUSTED_PROXIES: {error}") from error
+        for origin in self.cors_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"WAYBILL_CORS_ORIGINS has {origin!r}, which is not as browsers send it: https://app.example"
+                )
+        if self.log_level.upper() not in logging.getLevelNamesMapping():
+            raise ValueError(f"WAYBILL_LOG_LEVEL is {self.log_level!r}; it must be DEBUG, INFO, WARNING or ERROR")
         for bucket in self.s3_buckets:
             if not _BUCKET.fullmatch(bucket):
                 raise ValueError(f"WAYBILL_S3_BUCKETS names {bucket!r}, which cannot be a bucket")
@@ -185,6 +188,17 @@ class Settings:
         self._check_syncs()
         if self.s3_sse not in ("", "AES256", "aws:kms"):
             raise ValueError(f"WAYBILL_S3_SSE is {self.s3_sse!r}; it must be AES256 or aws:kms")
+
+    def _check_numbers(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                least, most = int(field.name not in _MAY_BE_ZERO), _MOST.get(field.name, math.inf)
+                if not least <= value <= most:
+                    may_be = f"{least} or more" if most == math.inf else f"from {least} to {most:,}"
+                    raise ValueError(f"WAYBILL_{field.name.upper()} is {value}; it must be {may_be}")
+        if self.page_size > self.max_page_size:
+            raise ValueError("WAYBILL_PAGE_SIZE must not be more than WAYBILL_MAX_PAGE_SIZE")
 
     def _check_credentials(self) -> None:
         if 0 < len(str(self.token_secret)) < 32:
@@ -238,6 +252,19 @@ class Settings:
         # A default is cast like the rest, and a Secret made of a Secret prints as neither.
         defaults = {field.name: str(field.default) for field in dataclasses.fields(cls)}
         return cls(**{name: config(name.upper(), cast=kinds[name], default=defaults[name]) for name in kinds})
+
+
+def _check_database(url: str) -> None:
+    """Raises ValueError, which does not repeat the URL: it has a password. The rest is the driver's to say."""
+    scheme, _, rest = url.partition("://")
+    hosts = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2].split(",")
+    ports = [found[1] for host in hosts if (found := re.search(r":([^:\]]*)$", host))]
+    is_port = [port.isdecimal() and int(port) <= _MOST["port"] for port in ports]
+    if url and (scheme not in ("postgresql", "postgres") or not all(is_port)):
+        raise ValueError(
+            "WAYBILL_DATABASE_URL must be like postgresql://user:password@host:port/database; in a password"
+            " / ? # and @ are written %2F, %3F, %23 and %40"
+        )
 
 
 def _check_url(variable: str, text: str) -> None:

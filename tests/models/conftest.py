@@ -7,12 +7,18 @@ import pytest
 
 from models import database
 from tests.conftest import new_database
+from tests.models.shared import Shared, new_shared
 
 
 @pytest.fixture(scope="session")
 async def own_url() -> str:
     """A migrated database that only this worker's tests of models use: they may empty it and kill its connections."""
     return await new_database()
+
+
+@pytest.fixture(scope="module")
+async def shared() -> Shared:
+    return await new_shared()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from models.grants import Thing
 from models.pages import Scope
 from models.writes import NewObject
 from tests.conftest import new_database
-from tests.models.test_plans import blocks_read
+from tests.models.plans import blocks_read
 from tests.models.test_quotas import file
 
 FILES = 3_000

@@ -6,9 +6,8 @@ from models import AccessLevel, Role, User, database, facets, grants, reads
 from models.filters import All, Condition, Equals, Everything, Granted, HasObject, HasPair, InBatch
 from models.grants import Thing
 from models.pages import Bounds, Scope
-from tests.models.test_plans import BATCHES, RARE, A, B, Shared, blocks_read, shared
-
-__all__ = ["shared"]  # a fixture
+from tests.models.plans import blocks_read
+from tests.models.shared import BATCHES, RARE, A, B, Shared
 
 MANY = 3_000  # of 6,000 objects
 

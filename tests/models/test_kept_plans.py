@@ -10,10 +10,8 @@ from models.driving import NEVER, RARE, SELDOM, Short, is_open
 from models.filters import All, AnyOf, Compares, Condition, Everything, Granted, HasPair, InBatch, Not, StartsWith
 from models.merged import LOOKED_UP
 from models.pages import Bounds, Scope
-from tests.models.test_plans import OBJECTS, A, B, Shared, shared
-from tests.models.test_plans import RARE as UNIQUE
-
-__all__ = ["shared"]  # a fixture
+from tests.models.shared import OBJECTS, A, B, Shared
+from tests.models.shared import RARE as UNIQUE
 
 Read: TypeAlias = Callable[[Scope], Awaitable[object]]
 RANGE, MEMBER, ALL = HasPair("n", Compares("<", 9)), Granted(1), Everything()

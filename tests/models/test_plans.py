@@ -1,25 +1,19 @@
 """Reads lead through an index to the page, also where the planner's statistics know nothing of the tenant."""
 
 import contextlib
-import re
-import secrets
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import AsyncIterator
 from typing import Any
-from unittest.mock import AsyncMock, patch
+from unittest.mock import patch
 
 import orjson
 import pytest
 
 from models import Role, Tenant, User, batches, database, facets, files, reads, writes
-from models.calls import Call
 from models.filters import (
     All,
     AnyOf,
     Compares,
     Condition,
-    Equals,
     Everything,
     Granted,
     HasObject,
@@ -33,16 +27,9 @@ from models.pages import Bounds, Scope
 from models.reads import Parts
 from models.writes import NewObject
 from tests.conftest import new_database
+from tests.models.plans import blocks_read, nodes
+from tests.models.shared import BATCHES, OBJECTS, RARE, A, B, Shared, eq
 
-OBJECTS = 6_000
-BATCHES = 6
-
-
-def eq(key: str | None, value: str) -> HasPair:
-    return HasPair(key, Equals(value))
-
-
-A, B, RARE = eq("a", "all"), eq("b", "all"), eq("n", "3000")
 CONDITIONS: dict[str, Condition] = {
     "everything": Everything(),
     "pair": A,
@@ -82,122 +69,9 @@ LINEAR: dict[str, Condition] = {
 }
 
 
-@dataclass(frozen=True)
-class Shared:
-    """A database whose statistics are of one tenant and a tiny one before it; a third came afterwards."""
-
-    url: str
-    tiny: Scope
-    new: Scope
-
-
-@pytest.fixture(scope="module")
-async def shared() -> Shared:
-    url = await new_database()
-    async with database.connected(database.config(url)):
-        await database.fetch("ALTER TABLE object_pairs SET (autovacuum_enabled = off)")
-        await database.fetch("ALTER TABLE objects SET (autovacuum_enabled = off)")
-        tiny = await fill(BATCHES, "all")
-        await fill(3_000, "old")
-        await database.fetch("ANALYZE")
-        return Shared(url, tiny, await fill(OBJECTS, "all"))
-
-
 @pytest.fixture
 def fresh(shared: Shared) -> tuple[str, Scope]:
     return shared.url, shared.new
-
-
-async def fill(count: int, value: str) -> Scope:
-    """With a second between the batches: what is made within 128 ms is looked at together where a range is late."""
-    tenant = await Tenant.create(slug=f"t{secrets.token_hex(6)}")
-    user = await User.create(tenant=tenant, name="u", role=Role.ADMIN)
-    for number in range(BATCHES):
-        part = range(number * count // BATCHES, (number + 1) * count // BATCHES)
-        data = [
-            [{"key": key, "value": value} for key in "abc"]
-            + [{"key": "n", "value": str(n)}, {"key": "tenth", "value": f"{value} {n % 10}"}]
-            for n in part
-        ]
-        new = [NewObject(f"o{n}", orjson.dumps(one).decode()) for n, one in zip(part, data, strict=True)]
-        call = await Call.begin()
-        then = replace(call, now=call.now + timedelta(seconds=number - BATCHES))
-        with patch.object(Call, "begin", AsyncMock(return_value=then)):
-            await writes.create_batch(tenant.id, user.id, f"batch{number}", new)
-    return Scope(tenant.id)
-
-
-async def blocks_read(url: str, read: Any) -> int:
-    """How many blocks of 8 kB a read touches, with what it asks before, whichever plans PostgreSQL takes."""
-    plans = await plans_of(url, read)
-    for node in (node for both in plans for plan in both for node in nodes(plan)):
-        assert (node["Node Type"], node.get("Relation Name")) != ("Seq Scan", "object_pairs")
-    return sum(max(int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]) for plan in both) for both in plans)
-
-
-async def plans_of(url: str, read: Any) -> list[list[dict[str, Any]]]:
-    """Of each statement the plan that is made for its arguments, and the one that may be kept for all."""
-    plans: list[list[dict[str, Any]]] = []
-    original = database.fetch
-
-    async def explain(sql: str, *arguments: object) -> list[Any]:
-        rows = await original(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", *arguments)
-        if may_be_kept(sql):
-            rows += await explained_for_any(sql, *arguments)
-        plans.append([one["Plan"] for [row] in rows for one in orjson.loads(row)])
-        return await original(sql, *arguments)
-
-    async with database.connected(database.config(url)):
-        with patch.object(database, "fetch", explain):
-            await read
-    return plans
-
-
-def may_be_kept(sql: str) -> bool:
-    """Whether a plan for any arguments is another, and is not too dear in PostgreSQL's eyes."""
-    return "AS planned WHERE" not in sql and "$" in re.sub(r"\(SELECT \$\d+::[^()]+\)", "", sql)
-
-
-async def explained_for_any(sql: str, *arguments: object) -> list[Any]:
-    async with database.transaction() as client, client.acquire_connection() as connection:
-        types = (await connection.prepare(sql)).get_parameters()
-        literals = []
-        for type_, argument in zip(types, arguments, strict=True):
-            name = await connection.fetchval("SELECT format_type($1, NULL)", type_.oid)
-            literals.append(await connection.fetchval(f"SELECT quote_nullable($1::{name}::text)", argument))
-        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-        await connection.execute(f"PREPARE for_any AS {sql}")
-        given = f"({', '.join(literals)})" if literals else ""
-        rows = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE for_any{given}")
-        await connection.execute("DEALLOCATE for_any")
-        return list(rows)
-
-
-class _RollBackError(Exception):
-    pass
-
-
-@contextlib.asynccontextmanager
-async def rolled_back() -> AsyncIterator[None]:
-    with contextlib.suppress(_RollBackError):
-        async with database.transaction():
-            yield
-            raise _RollBackError
-
-
-async def blocks_touched() -> int:
-    """By the statements of this transaction on the two large tables and their indexes."""
-    [row] = await database.fetch(
-        "SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::bigint AS blocks FROM pg_class"
-        " WHERE relnamespace = 'public'::regnamespace AND relname ~ '^object'"
-    )
-    return int(row["blocks"])
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
@@ -319,6 +193,27 @@ async def test_a_short_range_is_not_looked_for_in_a_long_list() -> None:
                 assert await blocks_read(url, reads.objects(scope, condition, Bounds(10))) < 250
         found = await reads.objects(Scope(tenant.id), late, Bounds(3))
         assert [row["object_id"] for row in found.rows] == ["o4", "o3", "o2"]
+
+
+class _RollBackError(Exception):
+    pass
+
+
+@contextlib.asynccontextmanager
+async def rolled_back() -> AsyncIterator[None]:
+    with contextlib.suppress(_RollBackError):
+        async with database.transaction():
+            yield
+            raise _RollBackError
+
+
+async def blocks_touched() -> int:
+    """By the statements of this transaction on the two large tables and their indexes."""
+    [row] = await database.fetch(
+        "SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::bigint AS blocks FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace AND relname ~ '^object'"
+    )
+    return int(row["blocks"])
 
 
 async def test_deleting_a_batch_is_linear_where_the_statistics_know_nothing(fresh: tuple[str, Scope]) -> None:

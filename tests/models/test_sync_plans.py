@@ -13,7 +13,7 @@ from models.pages import Bounds, Scope
 from models.sources import NewSource
 from models.syncs import Which
 from tests.conftest import new_database
-from tests.models.test_plans import blocks_read
+from tests.models.plans import blocks_read
 
 COPIES = 6_000  # of the tenant that came last, in six batches
 OLD = 3_000

@@ -10,8 +10,7 @@ from unittest.mock import patch
 import orjson
 import pytest
 
-from models import AccessLevel, Role, Tenant, User, database, depths, grants, merged, reads, zones
-from models import sql as models_sql
+from models import AccessLevel, Role, Tenant, User, database, depths, driven, grants, merged, reads, zones
 from models.driving import NEVER, RARE, SELDOM, Both, Short, both, flat, in_no_order, lead, rivals
 from models.filters import (
     All,
@@ -163,7 +162,7 @@ async def test_every_way_leads_to_the_same_pages(world: World, condition: Condit
             # for short ones. Before two lists are merged, more than a page's entries of the first are looked up.
             begins = isinstance(led, Both) and not led.is_short and isinstance(parts[0], Granted | HasPair)
             with (
-                patch.object(models_sql, "lead", forced),
+                patch.object(driven, "lead", forced),
                 patch.object(depths, "may_begin", lambda *_, begins=begins: begins),
                 patch.object(merged, "LOOKED_UP", 40),
                 patch.object(depths, "SECONDS", 0.0),

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -13,7 +15,7 @@ from waybill.cli import main
 
 @pytest.fixture
 def runner() -> CliRunner:
-    return CliRunner(env={"WAYBILL_DATABASE_URL": asyncio.run(new_database()), "COLUMNS": "200"})
+    return CliRunner(env={"WAYBILL_DATABASE_URL": asyncio.run(new_database()), "COLUMNS": "40"})
 
 
 def said(runner: CliRunner, *arguments: str) -> str:
@@ -68,6 +70,18 @@ def test_command_that_fails_leaves_no_entry(runner: CliRunner) -> None:
     assert [one["action"] for one in logged(runner)] == ["USER_CREATED", "TENANT_CREATED"]
 
 
+def test_terminal_that_is_narrow_gets_dates_in_one_piece(runner: CliRunner) -> None:
+    said(runner, "tenant", "create", "acme")
+    said(runner, "user", "create", "acme", "ada")
+    key = said(runner, "key", "create", "acme", "ada", "--name", "a laptop", "--expires-in", "90d")
+    said(runner, "key", "revoke", key)
+    for command, dates in ((("key", "list", "acme"), 3), (("audit", "acme"), 4)):
+        shown = runner.invoke(main, command, env={"FORCE_COLOR": "1", "COLUMNS": "80"}).stdout
+        lines = click.unstyle(shown).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert len(re.findall(r"\b\d{4}-\d\d-\d\d(?!\S)", "\n".join(lines))) == dates
+
+
 def test_log_is_filtered_and_shown_as_a_table(runner: CliRunner) -> None:
     said(runner, "tenant", "create", "acme")
     said(runner, "user", "create", "acme", "ada")
@@ -77,7 +91,7 @@ def test_log_is_filtered_and_shown_as_a_table(runner: CliRunner) -> None:
     assert logged(runner, "--user", "ada") == []
     assert len(logged(runner, "--since", "2024-01-02")) == 2
     assert logged(runner, "--since", "2999-01-02") == []
-    heading, row, _ = said(runner, "audit", "acme").splitlines()
+    heading, row, _ = said(runner, "audit", "acme").splitlines()  # each is one line, for it is no terminal's
     assert heading.split()[:2] == ["at", "action"]
     assert "USER_CREATED" in row
     assert "role=MEMBER userName=ada" in row

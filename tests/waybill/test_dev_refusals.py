@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.waybill.conftest import as_nobody, needs_root
 from tests.waybill.test_dev import refused
 from waybill import dev as embedded
@@ -18,6 +19,13 @@ def test_taken_port_is_said_before_anything_is_made(directory: Path) -> None:
     assert f"port {port} on 127.0.0.1 is taken" in message
     assert f"--port {port + 1}" in message
     assert not (directory / "data").exists()
+
+
+@pytest.mark.parametrize("command", ["dev", "serve"])
+def test_port_that_cannot_be_is_said(command: str) -> None:
+    ended = processes.finished(command, "--port", "65536")
+    assert (ended.exit_code, "Traceback" in ended.stderr) == (2, False)
+    assert "65536 is not in the range" in ended.stderr
 
 
 @pytest.mark.parametrize("text", ["no-such-host.invalid", "192.0.2.1"])

@@ -50,6 +50,17 @@ def set_data(cli: Cli, object_id: str, key: str, value: str) -> None:
     cli.post(change, i={"objectId": object_id, "set": [{"key": key, "value": value}]})
 
 
+def test_no_batch_and_no_place_are_said(cli: Cli, tmp_path: Path) -> None:
+    upload(cli, tmp_path / "source", "one")
+    for batch, place, says in (
+        ("none", "back", 'There is no batch "none": `waybill batches` lists'),
+        ("b", "source/one/back", "source/one/back cannot be made: Not a directory. Choose another place."),
+    ):
+        result = cli.run("download", "--batch", batch, str(tmp_path / place))
+        assert (result.exit_code, result.stdout, says in result.stderr) == (1, "", True)
+    assert not (tmp_path / "back").exists()
+
+
 def test_two_objects_of_one_path_are_a_failure(cli: Cli, tmp_path: Path) -> None:
     upload(cli, tmp_path / "source", "one", "two", "three")
     set_data(cli, "two", "path", "one")

@@ -123,6 +123,15 @@ def test_only_the_origins_of_the_setting_may_call(narrow: str, service_url: str,
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("DATABASE_URL", "mysql://u@h/d"),
+        ("DATABASE_URL", "db.internal/waybill"),
+        ("DATABASE_URL", "postgresql://u:p@h:http/d"),
+        ("DATABASE_URL", "postgresql://u:p@h:5432,h:65536/d"),
+        ("DATABASE_URL", "postgresql://u:pass/word@h/d"),
+        ("DATABASE_CONNECTIONS", "0"),
+        ("LOG_LEVEL", "LOUD"),
+        ("CORS_ORIGINS", "app.example"),
+        ("CORS_ORIGINS", "https://app.example, https://app.example/"),
         ("PORT", "65536"),
         ("PORT", "http"),
         ("METRICS_PORT", "-1"),
@@ -174,6 +183,20 @@ def test_only_the_origins_of_the_setting_may_call(narrow: str, service_url: str,
 def test_value_that_cannot_be_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"WAYBILL_{name}"):
         Settings.read({f"WAYBILL_{name}": value})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://", "postgres://u:p%2F@[::1]:5432,h/d", "postgresql://u@/d?host=/run/postgresql&port=5432"],
+)
+def test_database_is_wherever_libpq_finds_it(url: str) -> None:
+    assert str(Settings.read({"WAYBILL_DATABASE_URL": url}).database_url) == url
+
+
+def test_wrong_address_of_the_database_is_not_repeated() -> None:
+    with pytest.raises(ValueError, match="WAYBILL_DATABASE_URL") as error:
+        Settings.read({"WAYBILL_DATABASE_URL": "postgresql://u:hunter/2@h/d"})
+    assert "hunter" not in str(error.value)
 
 
 def test_reaper_works_as_often_as_far_and_as_slowly_as_it_is_set() -> None:

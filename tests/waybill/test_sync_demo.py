@@ -5,14 +5,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import httpx
 import pytest
 
 from tests import processes
-from tests.waybill.conftest import new_directory
+from tests.waybill.conftest import as_nobody, needs_root, new_directory
 from tests.waybill.test_dev import command, dev
 from waybill import postgres
-from waybill.cli import demo_files
+from waybill.cli import demo, demo_files
 from waybill.cli.demo_files import chosen, unequal
 
 FILES = 6
@@ -55,6 +56,18 @@ def test_files_are_copied_and_verified_where_nothing_runs_and_again_beside_a_ser
 def test_what_a_service_of_another_kind_brings_is_refused() -> None:
     done = processes.finished("sync-demo", WAYBILL_DATABASE_URL="postgresql://nowhere/waybill")
     assert (done.exit_code, "unset WAYBILL_DATABASE_URL" in done.stderr) == (1, True)
+
+
+@needs_root
+def test_directory_of_another_user_is_said(directory: Path) -> None:
+    (directory / "lock").touch(mode=0o600)
+
+    def start() -> str:
+        with pytest.raises(click.ClickException) as error:
+            demo.run(directory, FILES, "")
+        return error.value.message
+
+    assert f"{directory / 'lock'} belongs to another user: run this as that user" in as_nobody(start)
 
 
 @pytest.mark.parametrize("program", [True, False])

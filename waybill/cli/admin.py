@@ -14,6 +14,8 @@ from models import Tenant, database
 from models.errors import NotFound
 from waybill.cli.database import chosen_database
 
+_LONGEST = 1_000_000  # characters of a line
+
 
 def run(data_dir: Path, work: Callable[[], Awaitable[Any]]) -> Any:
     async def inside(url: str) -> Any:
@@ -27,18 +29,33 @@ def run(data_dir: Path, work: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def show(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("key", "source"))  # which is copied
+    """A row that is too long for a terminal is folded; elsewhere each is one line, for ``grep`` and the like."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = _LONGEST
+    table = _table(headings, rows)
+    if console.measure(table, options=console.options.update(max_width=_LONGEST)).maximum > console.width:
+        table = _table(headings, rows, narrow=True)
+    console.print(table)
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, narrow: bool = False) -> Table:
+    """``narrow`` has the time of day below the date, lest a date be broken anywhere, and less between columns."""
+    table = Table(box=None, pad_edge=False, collapse_padding=narrow)
+    time = "%Y-%m-%d\n%H:%M" if narrow else "%Y-%m-%d %H:%M"
+    for column, heading in enumerate(headings):
+        has_times = any(isinstance(row[column], datetime) for row in rows)
+        is_copied = heading in ("key", "source")
+        table.add_column(heading, overflow="fold", no_wrap=has_times or is_copied)
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    Console().print(table)
+        table.add_row(*(_cell(value, time) for value in row))
+    return table
 
 
-def _cell(value: Any) -> Text:
+def _cell(value: Any, time: str) -> Text:
     """As it is written: neither a terminal nor rich takes anything in it for a command."""
     if isinstance(value, datetime):
-        return Text(value.strftime("%Y-%m-%d %H:%M"))
+        return Text(value.strftime(time))
     text = "" if value is None else str(value)
     return Text("".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text))
 

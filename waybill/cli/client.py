@@ -7,7 +7,8 @@ import random
 import re
 import signal
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -63,6 +64,17 @@ class ServiceError(click.ClickException):
     def concerns_all(self) -> bool:
         """Whether it is no use to try the rest: the service is away, the key not good for it, or the tenant full."""
         return self.exit_code != ServiceError.exit_code or self.code == QUOTA_EXCEEDED
+
+
+@contextmanager
+def of_batch(batch_id: str) -> Iterator[None]:
+    """A batch that is not there is named, with how to find those that are."""
+    try:
+        yield
+    except ServiceError as error:
+        if error.code != "NOT_FOUND":
+            raise
+        raise ServiceError(f'There is no batch "{batch_id}": `waybill batches` lists those that there are.') from error
 
 
 class Unreachable(ServiceError):

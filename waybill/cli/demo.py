@@ -69,6 +69,9 @@ def run(data_dir: Path, count: int, url: str) -> None:
             asyncio.run(demo.run(s3))
     except ServerError as error:
         raise click.ClickException(str(error)) from error
+    except PermissionError as error:
+        what = f"{error.filename} belongs to another user"
+        raise click.ClickException(f"{what}: run this as that user, or pass another --data-dir") from error
     except httpx.HTTPError as error:
         where = "say where waybill dev listens with --url or WAYBILL_URL"
         raise click.ClickException(f"{str(error) or type(error).__name__}: {where}") from error

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import orjson
 
-from waybill.cli.client import PAGE, Service, ServiceError, client_command
+from waybill.cli.client import PAGE, Service, ServiceError, client_command, of_batch
 from waybill.cli.growing import Growing, growing, sweep
 from waybill.cli.hashing import sha256_of
 from waybill.cli.report import Bar, bars, complain
@@ -80,14 +80,22 @@ class Work:
     async def _nodes(self, batch_id: str) -> AsyncIterator[Any]:
         after = None
         while True:
-            answer = await self.service.page(LIST, {"first": PAGE}, id=batch_id, after=after)
-            self.root.mkdir(parents=True, exist_ok=True)  # not before it is known that there is such a batch
+            with of_batch(batch_id):
+                answer = await self.service.page(LIST, {"first": PAGE}, id=batch_id, after=after)
+            self._make_root()  # not before it is known that there is such a batch
             page = answer["batch"]["objects"]
             for node in page["nodes"]:
                 yield node
             if not page["pageInfo"]["hasNextPage"]:
                 return
             after = page["pageInfo"]["endCursor"]
+
+    def _make_root(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"{self.root} cannot be made: {error.strerror}. Choose another place."
+            raise click.ClickException(message) from error
 
     async def _one(self, node: Any) -> None:
         object_id, file = node["objectId"], node["file"]

@@ -5,7 +5,7 @@ from typing import Any
 import click
 import orjson
 
-from waybill.cli.client import PAGE, Service, ServiceError, client_command
+from waybill.cli.client import PAGE, Service, client_command, of_batch
 
 # From the end, because lists are newest first; a page is newest first itself.
 LIST = """query Manifest($id: String!, $last: Int, $before: String) { batch(batchId: $id) { sealedAt
@@ -33,9 +33,5 @@ async def manifest(service: Service, batch_id: str, as_json: bool) -> None:  # n
 
 
 async def _page(service: Service, batch_id: str, before: str | None) -> Any:
-    try:
+    with of_batch(batch_id):
         return (await service.page(LIST, {"last": PAGE}, id=batch_id, before=before))["batch"]
-    except ServiceError as error:
-        if error.code != "NOT_FOUND":
-            raise
-        raise ServiceError(f'There is no batch "{batch_id}": `waybill batches` lists those that there are.') from error

@@ -16,11 +16,13 @@ from waybill.cli.database import chosen_database, read_settings
 from waybill.settings import Settings
 from waybill.shared_server import ServerError
 
+PORT = click.IntRange(0, 65_535)
+
 
 @click.command()
 @data_dir_option
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
-@click.option("--port", type=int, help="Port to listen on.  [default: 8000]")
+@click.option("--port", type=PORT, help="Port to listen on.  [default: 8000]")
 def dev(data_dir: Path, host: str | None, port: int | None) -> None:
     """Run everything on this machine: PostgreSQL, SeaweedFS, a first key, and the service with GraphiQL."""
     from waybill import dev as embedded  # noqa: PLC0415
@@ -37,7 +39,7 @@ def dev(data_dir: Path, host: str | None, port: int | None) -> None:
 
 @click.command()
 @click.option("--host", help="Address to listen on.  [default: WAYBILL_HOST or 127.0.0.1]")
-@click.option("--port", type=int, help="Port to listen on.  [default: WAYBILL_PORT or 8000]")
+@click.option("--port", type=PORT, help="Port to listen on.  [default: WAYBILL_PORT or 8000]")
 def serve(host: str | None, port: int | None) -> None:
     """Run one process of the service against WAYBILL_DATABASE_URL."""
     settings = _listening_on(read_settings(), host, port)

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from waybill.cli import batch_file
 from waybill.cli.batch_file import Batch, Object
-from waybill.cli.client import PAGE, Service, ServiceError, client_command
+from waybill.cli.client import PAGE, Service, ServiceError, client_command, of_batch
 
 PARALLEL = 4
 MOST_OBJECTS = 2_000  # of one call: a fifth of what a service takes, so that progress shows and a retry costs little
@@ -279,12 +279,8 @@ async def _all(service: Service) -> AsyncIterator[Any]:
 
 
 async def _batch(service: Service, batch_id: str, before: str | None = None) -> Any:
-    try:
+    with of_batch(batch_id):
         return (await service.page(EXPORT_BATCH, {"last": PAGE}, id=batch_id, before=before))["batch"]
-    except ServiceError as error:
-        if error.code != "NOT_FOUND":
-            raise
-        raise ServiceError(f'There is no batch "{batch_id}": `waybill batches` lists those that there are.') from error
 
 
 async def _write(service: Service, batch: Any, out: BinaryIO) -> int:
