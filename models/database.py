@@ -1,6 +1,7 @@
 """The connection to PostgreSQL: set-up, migrations, and the few verbs the SQL of this package is run with."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -120,12 +121,14 @@ async def one_transaction(begun: Callable[[], Awaitable[object]]) -> AsyncIterat
     They must be begun in the same task.
     """
     undo: list[Callable[[], Awaitable[None]]] = []
+    work: list[asyncio.Task[object]] = []
     is_undone = True
     try:
         async with AsyncExitStack() as stack:
-            token = _whole.set(_Whole(stack, begun, undo))
+            token = _whole.set(_Whole(stack, begun, undo, work))
             try:
-                yield
+                async with _ended(work):
+                    yield
                 is_undone = False  # nobody knows, until it is committed
             finally:
                 _whole.reset(token)
@@ -142,10 +145,43 @@ def when_undone(undo: Callable[[], Awaitable[None]]) -> None:
         whole.undo.append(undo)
 
 
+async def meanwhile(work: Coroutine[Any, Any, object]) -> None:
+    """Have it done in the present transaction while its caller goes on, who sees nothing of it but a later error.
+
+    That is for ``one_transaction``, which is committed when it is done; elsewhere it is done at once. Whatever is asked
+    of the database from now on in the transaction is asked after its first statement.
+    """
+    if (whole := _whole.get()) is None:
+        await work
+        return
+    whole.work.append(asyncio.create_task(work))
+    await asyncio.sleep(0)  # it has begun, so that the connection is its own, or it is in line for it
+
+
+@asynccontextmanager
+async def _ended(work: Sequence[asyncio.Task[object]]) -> AsyncIterator[None]:
+    """With what is done meanwhile, and its error where that is why others fail: a transaction ends with the first."""
+    try:
+        yield
+        for task in work:
+            await task
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            for task in work:
+                task.cancel()
+        if work:
+            await asyncio.wait(work)
+        errors = [task.exception() for task in work if not task.cancelled()]
+        if isinstance(error, Exception) and (first := next(filter(None, errors), None)) is not None:
+            raise first from None
+        raise
+
+
 class _Whole(NamedTuple):
     stack: AsyncExitStack
     begun: Callable[[], Awaitable[object]]
     undo: list[Callable[[], Awaitable[None]]]
+    work: list[asyncio.Task[object]]
 
 
 _whole: ContextVar[_Whole | None] = ContextVar("one_transaction", default=None)

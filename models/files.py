@@ -118,7 +118,7 @@ async def copy(
         }
         of = {"tenant_id": tenant_id, "object_pk": object_pk, "batch_pk": of_batch[object_pk]}
         rows.append({**row, **of, "is_current": object_pk not in complete})
-    await database.copy("uploads", _COPIED, map(_copied, rows))
+    await database.meanwhile(database.copy("uploads", _COPIED, map(_copied, rows)))
     return rows
 
 
