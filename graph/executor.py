@@ -23,7 +23,7 @@ from models.errors import WaybillError
 
 _PORTION = 10  # items of a list that are completed at once
 _RECORDED = 500  # items of a mutation after which what was noted of them begins to be written down
-_LONGEST_SECONDS = 0.005  # that a request works before it lets others work
+_LONGEST_SECONDS = 0.001  # that a request works before it lets others work
 
 
 @dataclass(slots=True)
