@@ -1,7 +1,7 @@
 """The connection to PostgreSQL: set-up, migrations, and the few verbs the SQL of this package is run with."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -102,14 +102,20 @@ async def transaction() -> AsyncIterator[BaseDBAsyncClient]:
     Inside another it is a savepoint, and inside ``one_transaction`` committed at the end of that. Where it is
     committed, quotas are kept: raises QuotaExceeded.
     """
-    whole = None if isinstance(client(), TransactionalDBClient) else _whole.get()
+    whole = _whole.get()
+    is_outermost = not isinstance(client(), TransactionalDBClient)
     async with AsyncExitStack() as stack:
         stack.enter_context(refusing())
+        if whole is not None:  # savepoints do not wait for the connection by themselves
+            async with _ended(whole.work):
+                pass
         begun = await stack.enter_async_context(in_transaction(CONNECTION))
         if whole is not None:
-            await whole.begun()
+            await stack.enter_async_context(_ended(whole.work))
+            if is_outermost:
+                await whole.begun()
         yield begun
-        if whole is not None:
+        if whole is not None and is_outermost:
             whole.stack.push_async_exit(stack.pop_all())
 
 
@@ -121,7 +127,7 @@ async def one_transaction(begun: Callable[[], Awaitable[object]]) -> AsyncIterat
     They must be begun in the same task.
     """
     undo: list[Callable[[], Awaitable[None]]] = []
-    work: list[asyncio.Task[object]] = []
+    work: list[asyncio.Future[object]] = []
     is_undone = True
     try:
         async with AsyncExitStack() as stack:
@@ -145,21 +151,21 @@ def when_undone(undo: Callable[[], Awaitable[None]]) -> None:
         whole.undo.append(undo)
 
 
-async def meanwhile(work: Coroutine[Any, Any, object]) -> None:
+async def meanwhile(work: Awaitable[object]) -> None:
     """Have it done in the present transaction while its caller goes on, who sees nothing of it but a later error.
 
     That is for ``one_transaction``, which is committed when it is done; elsewhere it is done at once. Whatever is asked
-    of the database from now on in the transaction is asked after its first statement.
+    of the database from now on in the transaction is asked after its first statement. It begins no transaction itself.
     """
     if (whole := _whole.get()) is None:
         await work
         return
-    whole.work.append(asyncio.create_task(work))
+    whole.work.append(asyncio.ensure_future(work))
     await asyncio.sleep(0)  # it has begun, so that the connection is its own, or it is in line for it
 
 
 @asynccontextmanager
-async def _ended(work: Sequence[asyncio.Task[object]]) -> AsyncIterator[None]:
+async def _ended(work: Sequence[asyncio.Future[object]]) -> AsyncIterator[None]:
     """With what is done meanwhile, and its error where that is why others fail: a transaction ends with the first."""
     try:
         yield
@@ -181,7 +187,7 @@ class _Whole(NamedTuple):
     stack: AsyncExitStack
     begun: Callable[[], Awaitable[object]]
     undo: list[Callable[[], Awaitable[None]]]
-    work: list[asyncio.Task[object]]
+    work: list[asyncio.Future[object]]
 
 
 _whole: ContextVar[_Whole | None] = ContextVar("one_transaction", default=None)
