@@ -275,7 +275,7 @@ class Executor(BoundedExecutor):
             # Not once items wait for something: they are to begin together, so that it is asked for in one statement.
             if index and index % _PORTION == 0 and not pending:
                 await self._pause()
-                if index % _RECORDED == 0 and database.may_be_undone():
+                if index % _RECORDED == 0 and database.is_in_transaction():
                     await database.meanwhile(self._record(self.context_value))
             item_path = path.add_key(index, None)
             try:

@@ -122,7 +122,10 @@ class _Objects(NamedTuple):
         return written
 
     async def _written(self, page: Page, digest: bytes, context: Context) -> Written:
-        """Its new URLs are signed while PostgreSQL writes them down, which is done when it is returned."""
+        """Its new URLs are signed while PostgreSQL writes them down, which is done when it is returned.
+
+        So are those of an answer that is too large then: the log may have URLs that nobody was given, never others.
+        """
         if not self.readings or not (new := unknown(context, page.rows, self.readings)):
             return self.write(page, digest, context)
         recording = asyncio.create_task(context.record_readings(new))

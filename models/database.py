@@ -103,7 +103,7 @@ async def transaction() -> AsyncIterator[BaseDBAsyncClient]:
     committed, quotas are kept: raises QuotaExceeded.
     """
     whole = _whole.get()
-    is_outermost = not isinstance(client(), TransactionalDBClient)
+    is_outermost = not is_in_transaction()
     async with AsyncExitStack() as stack:
         stack.enter_context(refusing())
         if whole is not None:  # savepoints do not wait for the connection by themselves
@@ -200,7 +200,12 @@ def depths() -> "dict[bytes, Depth]":
 
 def may_be_undone() -> bool:
     """Whether what was written just now may still be, with a transaction around it."""
-    return _whole.get() is not None or isinstance(client(), TransactionalDBClient)
+    return _whole.get() is not None or is_in_transaction()
+
+
+def is_in_transaction() -> bool:
+    """Whether one has begun: ``one_transaction`` begins none by itself."""
+    return isinstance(client(), TransactionalDBClient)
 
 
 def client() -> BaseDBAsyncClient:
