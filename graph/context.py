@@ -2,11 +2,11 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import strawberry
 
@@ -90,7 +90,9 @@ class Context(Loads):
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
     selected: dict[tuple[int, str], bool] = field(default_factory=dict)
     given: dict[object, Given] = field(default_factory=dict)  # by what is asked for, ``graph.types.files.Reading``
+    unknown: dict[object, tuple[Given, list[Row]]] = field(default_factory=dict)  # what is not given yet, by the same
     signed: dict[Hashable, Entry | NewReading] = field(default_factory=dict)
+    recorded: set[Hashable] = field(default_factory=set)  # what was signed and is, or is being, written down
     _sees_people: bool | None = None
     _confirmed: float = field(default_factory=_let_in)
 
@@ -105,7 +107,8 @@ class Context(Loads):
 
     def of(self, viewer: Viewer) -> "Context":
         """Another's, who asks for the same; nothing is noted in it."""
-        return replace(self, caller=viewer, rows=0, filters={}, selected={}, given={}, signed={})
+        own: dict[str, Any] = {"filters": {}, "selected": {}, "given": {}, "unknown": {}, "signed": {}}
+        return replace(self, caller=viewer, rows=0, recorded=set(), **own)
 
     @property
     def urls(self) -> Urls:
@@ -219,25 +222,42 @@ class Context(Loads):
 
     async def record(self) -> None:
         """What was noted, before anybody sees the URLs: raises where it cannot be written."""
-        if not self.signed:
+        noted = {key: one for key, one in self.signed.items() if key not in self.recorded}
+        self.signed = {}
+        if not noted:
             return
-        noted, self.signed = self.signed.values(), {}
-        entries = [one for one in noted if isinstance(one, Entry)]
+        self.recorded.update(noted)
+        entries = [one for one in noted.values() if isinstance(one, Entry)]
         read: dict[Given, list[Row]] = defaultdict(list)
+        for one in noted.values():
+            if not isinstance(one, Entry):
+                given, _, row = one
+                read[given].append(row)
+        await self.record_readings(read, *entries)
+        self._keep(noted.values())
+
+    async def record_readings(self, read: Mapping[Given, Sequence[Row]], *others: Entry) -> None:
+        """That the files of rows can be read by URLs, and what else was given out, in one statement."""
+        if others or len(read) > 1:
+            entries = [audit.reading(row, given.until) for given, rows in read.items() for row in rows]
+            await audit.record(self.viewer.actor, *others, *entries)
+            return
+        for given, rows in read.items():
+            await audit.record_readings(self.viewer.actor, rows, given.until)
+
+    def keep(self) -> None:
+        """Give again what was signed, which is written down for good."""
+        noted, self.signed = self.signed, {}
+        self._keep(noted.values())
+
+    def _keep(self, noted: Iterable[Entry | NewReading]) -> None:
+        if database.may_be_undone():
+            return
         urls: dict[Given, dict[int, str]] = defaultdict(dict)
         for one in noted:
             if not isinstance(one, Entry):
                 given, url, row = one
-                read[given].append(row)
                 urls[given][row["file_pk"]] = url
-        if entries or len(read) > 1:
-            entries += [audit.reading(row, given.until) for given, rows in read.items() for row in rows]
-            await audit.record(self.viewer.actor, *entries)
-        else:
-            for given, rows in read.items():
-                await audit.record_readings(self.viewer.actor, rows, given.until)
-        if database.may_be_undone():
-            return
         for given, new in urls.items():
             self.urls.keep(given, new)
 

@@ -22,7 +22,8 @@ from models import database
 from models.errors import WaybillError
 
 _PORTION = 10  # items of a list that are completed at once
-_LONGEST_SECONDS = 0.005  # that a request works before it lets others work
+_RECORDED = 500  # items of a mutation after which what was noted of them begins to be written down
+_LONGEST_SECONDS = 0.001  # that a request works before it lets others work
 
 
 @dataclass(slots=True)
@@ -274,6 +275,8 @@ class Executor(BoundedExecutor):
             # Not once items wait for something: they are to begin together, so that it is asked for in one statement.
             if index and index % _PORTION == 0 and not pending:
                 await self._pause()
+                if index % _RECORDED == 0 and database.is_in_transaction():
+                    await database.meanwhile(self._record(self.context_value))
             item_path = path.add_key(index, None)
             try:
                 if self.complete_list_item_value(

@@ -5,6 +5,7 @@ statement, and the text made of its rows. Whatever is not of this kind, and what
 executes from the start: these only read.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -26,11 +27,12 @@ from graph.inputs import is_id
 from graph.limits import AnswerLimits
 from graph.loads import Filter
 from graph.selection import NotPlain, fragments_of, select
+from graph.types.files import Reading, unknown
 from graph.types.filters import filter_of
 from graph.writers import PageWriter, Writer, Written
 from models import pages, reads, together
 from models.errors import WaybillError
-from models.pages import Row
+from models.pages import Page, Row
 from models.reads import Parts
 
 _digest = lru_cache(1_000)(pages.digest)
@@ -53,7 +55,7 @@ class Quick:
         self._read: _Objects | _Object
         match root.name:
             case "objects":
-                self._read = _Objects(writer.of_page(root.below), writer.parts, writer.signs)
+                self._read = _Objects(writer.of_page(root.below), writer.parts, tuple(writer.readings))
             case "object":
                 self._read = _Object(writer.of_object(root.below), writer.parts)
             case _:
@@ -82,7 +84,7 @@ class Quick:
 class _Objects(NamedTuple):
     write: PageWriter
     parts: Parts
-    signs: bool  # URLs, which are somebody's own
+    readings: tuple[Reading, ...]  # what is asked for of URLs, which are somebody's own
 
     def asked(self, context: Context, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], Filter]:
         part = {name: arguments.get(name) for name in ("first", "after", "last", "before")}
@@ -96,7 +98,7 @@ class _Objects(NamedTuple):
 
         async def read(_: object = None) -> Written:
             page = await reads.objects(scope, wanted.condition, bounds, self.parts)
-            return self.write(page, digest, context)
+            return await self._written(page, digest, context)
 
         async def read_for_all(_: object) -> Mapping[None, Written]:
             return {None: await read()}
@@ -107,18 +109,33 @@ class _Objects(NamedTuple):
             for viewer in viewers:
                 own = context.of(viewer)
                 with suppress(WaybillError, TypeError, AttributeError):  # graphql-core says to each what is wrong
-                    written = self.write(page, digest, own)
-                    await own.record()
-                    found[viewer] = written
+                    found[viewer] = await self._written(page, digest, own)
             return found
 
         of = self, digest, bounds
-        if self.signs:
+        if self.readings:
             written = await together.ask(of, scope, context.viewer, read, read_for_each)
         else:
             written = await together.ask(of, scope, None, read, read_for_all)
         if written is None:
             raise NotPlain
+        return written
+
+    async def _written(self, page: Page, digest: bytes, context: Context) -> Written:
+        """Its new URLs are signed while PostgreSQL writes them down, which is done when it is returned.
+
+        So are those of an answer that is too large then: the log may have URLs that nobody was given, never others.
+        """
+        if not self.readings or not (new := unknown(context, page.rows, self.readings)):
+            return self.write(page, digest, context)
+        recording = asyncio.create_task(context.record_readings(new))
+        try:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the statement is on its way: what is written is sent at the end of a turn
+            written = self.write(page, digest, context)
+        finally:
+            await recording
+        context.keep()
         return written
 
 

@@ -60,17 +60,12 @@ class Writer:
         self._named: dict[str, Any] = {**leaves.NAMES, "readings": readings}
         self._leaves = 0
         self.data = self.batch = self._updated = False  # whether they are read
-        self._readings: list[str] = []  # what is asked for of URLs
+        self.readings: list[Reading] = []  # what is asked for of URLs, which are somebody's own
         self._columns: set[str] = set()  # of a file
 
     @property
     def parts(self) -> Parts:
         return Parts(self.data, bool(self._columns), self.batch, frozenset(self._columns), self._updated)
-
-    @property
-    def signs(self) -> bool:
-        """Whether there are URLs, which are somebody's own."""
-        return bool(self._readings)
 
     def of_page(self, below: Sequence[SelectionSetNode]) -> PageWriter:
         """Of a connection, whose cursors are of the list with the digest."""
@@ -129,7 +124,7 @@ class Writer:
             case "file":
                 self._columns.add("file_pk")
                 template = self._object("File", one.below, self._in_file)
-                urls = [name for number in range(len(self._readings)) for name in _urls(number)]
+                urls = [name for number in range(len(self.readings)) for name in _urls(number)]
                 arguments = ", ".join(["row", *urls])
                 file = self._compiled(arguments, template, unless='row["file_pk"] is None')
                 return f"{{{self._named_as(file)}({arguments})}}"
@@ -149,8 +144,8 @@ class Writer:
             asked = Reading.of(given.get("expiresIn"), given.get("disposition"))
         except BadInput:
             raise NotPlain from None
-        number = len(self._readings)
-        self._readings.append(self._named_as(asked))
+        number = len(self.readings)
+        self.readings.append(asked)
         return self._leaves_of("Access", leaves.access(*_urls(number)), one.below)
 
     def _leaves_of(self, type_name: str, of: Mapping[str, str], below: Sequence[SelectionSetNode]) -> str:
@@ -202,8 +197,8 @@ class Writer:
     def _listed(self, arguments: str, template: str, rows: str) -> Callable[..., str]:
         """Of each of the rows, with commas between them."""
         urls = "".join(
-            f" for {', '.join(_urls(number))} in [readings(context, {rows}, {asked})]"
-            for number, asked in enumerate(self._readings)
+            f" for {', '.join(_urls(number))} in [readings(context, {rows}, {self._named_as(asked)})]"
+            for number, asked in enumerate(self.readings)
         )
         return self._evaluated(f"lambda {arguments}: ','.join([f'{template}'{urls} for row in {rows}])")
 

@@ -1,5 +1,6 @@
 """The connection to PostgreSQL: set-up, migrations, and the few verbs the SQL of this package is run with."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
@@ -101,14 +102,20 @@ async def transaction() -> AsyncIterator[BaseDBAsyncClient]:
     Inside another it is a savepoint, and inside ``one_transaction`` committed at the end of that. Where it is
     committed, quotas are kept: raises QuotaExceeded.
     """
-    whole = None if isinstance(client(), TransactionalDBClient) else _whole.get()
+    whole = _whole.get()
+    is_outermost = not is_in_transaction()
     async with AsyncExitStack() as stack:
         stack.enter_context(refusing())
+        if whole is not None:  # savepoints do not wait for the connection by themselves
+            async with _ended(whole.work):
+                pass
         begun = await stack.enter_async_context(in_transaction(CONNECTION))
         if whole is not None:
-            await whole.begun()
+            await stack.enter_async_context(_ended(whole.work))
+            if is_outermost:
+                await whole.begun()
         yield begun
-        if whole is not None:
+        if whole is not None and is_outermost:
             whole.stack.push_async_exit(stack.pop_all())
 
 
@@ -120,12 +127,14 @@ async def one_transaction(begun: Callable[[], Awaitable[object]]) -> AsyncIterat
     They must be begun in the same task.
     """
     undo: list[Callable[[], Awaitable[None]]] = []
+    work: list[asyncio.Future[object]] = []
     is_undone = True
     try:
         async with AsyncExitStack() as stack:
-            token = _whole.set(_Whole(stack, begun, undo))
+            token = _whole.set(_Whole(stack, begun, undo, work))
             try:
-                yield
+                async with _ended(work):
+                    yield
                 is_undone = False  # nobody knows, until it is committed
             finally:
                 _whole.reset(token)
@@ -142,10 +151,43 @@ def when_undone(undo: Callable[[], Awaitable[None]]) -> None:
         whole.undo.append(undo)
 
 
+async def meanwhile(work: Awaitable[object]) -> None:
+    """Have it done in the present transaction while its caller goes on, who sees nothing of it but a later error.
+
+    That is for ``one_transaction``, which is committed when it is done; elsewhere it is done at once. Whatever is asked
+    of the database from now on in the transaction is asked after its first statement. It begins no transaction itself.
+    """
+    if (whole := _whole.get()) is None:
+        await work
+        return
+    whole.work.append(asyncio.ensure_future(work))
+    await asyncio.sleep(0)  # it has begun, so that the connection is its own, or it is in line for it
+
+
+@asynccontextmanager
+async def _ended(work: Sequence[asyncio.Future[object]]) -> AsyncIterator[None]:
+    """With what is done meanwhile, and its error where that is why others fail: a transaction ends with the first."""
+    try:
+        yield
+        for task in work:
+            await task
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            for task in work:
+                task.cancel()
+        if work:
+            await asyncio.wait(work)
+        errors = [task.exception() for task in work if not task.cancelled()]
+        if isinstance(error, Exception) and (first := next(filter(None, errors), None)) is not None:
+            raise first from None
+        raise
+
+
 class _Whole(NamedTuple):
     stack: AsyncExitStack
     begun: Callable[[], Awaitable[object]]
     undo: list[Callable[[], Awaitable[None]]]
+    work: list[asyncio.Future[object]]
 
 
 _whole: ContextVar[_Whole | None] = ContextVar("one_transaction", default=None)
@@ -158,7 +200,12 @@ def depths() -> "dict[bytes, Depth]":
 
 def may_be_undone() -> bool:
     """Whether what was written just now may still be, with a transaction around it."""
-    return _whole.get() is not None or isinstance(client(), TransactionalDBClient)
+    return _whole.get() is not None or is_in_transaction()
+
+
+def is_in_transaction() -> bool:
+    """Whether one has begun: ``one_transaction`` begins none by itself."""
+    return isinstance(client(), TransactionalDBClient)
 
 
 def client() -> BaseDBAsyncClient:

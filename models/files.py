@@ -118,7 +118,7 @@ async def copy(
         }
         of = {"tenant_id": tenant_id, "object_pk": object_pk, "batch_pk": of_batch[object_pk]}
         rows.append({**row, **of, "is_current": object_pk not in complete})
-    await database.copy("uploads", _COPIED, map(_copied, rows))
+    await database.meanwhile(database.copy("uploads", _COPIED, map(_copied, rows)))
     return rows
 
 
@@ -128,10 +128,11 @@ async def _give_way(tenant_id: int, objects: set[int]) -> tuple[dict[int, int], 
     if len(locked) < len(objects):
         raise NotFound("An object has just been deleted.")
     of_them = "tenant_id = $1 AND object_pk = ANY($2::bigint[]) AND is_current"
-    await database.execute(
-        f"UPDATE uploads SET is_current = false WHERE {of_them} AND state <> 'COMPLETE'", tenant_id, list(objects)
+    rows = await database.fetch(
+        f"WITH former AS (UPDATE uploads SET is_current = false WHERE {of_them} AND state <> 'COMPLETE')"
+        f" SELECT object_pk FROM uploads WHERE {of_them} AND state = 'COMPLETE'",
+        *(tenant_id, list(objects)),
     )
-    rows = await database.fetch(f"SELECT object_pk FROM uploads WHERE {of_them}", tenant_id, list(objects))
     return {row["id"]: row["batch_pk"] for row in locked}, {row["object_pk"] for row in rows}
 
 

@@ -84,21 +84,20 @@ def presign(
     ``params`` are those of the operation, such as ``response-content-disposition``. Raises ValueError outside of 1
     second to 7 days.
     """
-    time = _time(now, expires_in)
-    day = _day(credentials, time[:8], endpoint.region)
     signed = [("host", endpoint.host), *headers.items()] if headers else [("host", endpoint.host)]
     signed.sort()
     names = ";".join([name for name, _ in signed])
-
-    query = [f"{_encoded_again(name)}={_encoded(value)}" for name, value in params.items()] if params else []
-    query += day.query(time, expires_in, names)
+    day, to_sign, query, ordered = _shared(credentials, endpoint.region, now, expires_in, names)
+    if params:
+        own = [f"{_encoded_again(name)}={_encoded(value)}" for name, value in params.items()]
+        query = "&".join([*own, query])
+        ordered = "&".join(sorted(query.split("&"), key=_split))
     path = endpoint.prefix + _encoded_key(key)
-    lines = [method, path, "&".join(sorted(query, key=_split))]
+    lines = [method, path, ordered]
     lines += [f"{name}:{' '.join(value.split())}" for name, value in signed]
     lines += ["", names, "UNSIGNED-PAYLOAD"]
-    digest = sha256("\n".join(lines).encode()).hexdigest()
-    signature = day.sign(f"{ALGORITHM}\n{time}\n{day.scope}\n{digest}")
-    return f"{endpoint.scheme}://{endpoint.host}{path}?{'&'.join(query)}&X-Amz-Signature={signature}"
+    signature = day.sign(to_sign + sha256("\n".join(lines).encode()).hexdigest())
+    return f"{endpoint.scheme}://{endpoint.host}{path}?{query}&X-Amz-Signature={signature}"
 
 
 class Reading:
@@ -110,17 +109,13 @@ class Reading:
     __slots__ = ("_after", "_before", "_day", "_ends", "_origin", "_prefix", "_query", "_to_sign")
 
     def __init__(self, credentials: Credentials, endpoint: Endpoint, *, now: datetime, expires_in: int) -> None:
-        time = _time(now, expires_in)
-        day = _day(credentials, time[:8], endpoint.region)
-        query = day.query(time, expires_in, "host")
-        self._day = day
+        self._day, self._to_sign, query, ordered = _shared(credentials, endpoint.region, now, expires_in, "host")
         self._prefix = endpoint.prefix
         self._origin = f"{endpoint.scheme}://{endpoint.host}"
-        self._query = f"&{'&'.join(query)}&X-Amz-Signature="
+        self._query = f"&{query}&X-Amz-Signature="
         # Capital letters come before others.
-        self._before = f"\n{'&'.join(sorted(query, key=_split))}&response-content-disposition="
+        self._before = f"\n{ordered}&response-content-disposition="
         self._after = f"\nhost:{endpoint.host}\n\nhost\nUNSIGNED-PAYLOAD"
-        self._to_sign = f"{ALGORITHM}\n{time}\n{day.scope}\n"
 
     def url(self, key: str, disposition: str, content_type: str) -> str:
         """The answer has these two headers."""
@@ -135,10 +130,19 @@ class Reading:
         )
 
 
-def _time(now: datetime, expires_in: int) -> str:
+@lru_cache(maxsize=64)
+def _shared(
+    credentials: Credentials, region: str, now: datetime, expires_in: int, names: str
+) -> "tuple[_Day, str, str, str]":
+    """Of all URLs of one second, whose signed headers have the ``names``: the day, what is signed before the request's
+    hash, and the query as it is sent and in the order in which it is signed.
+    """
     if not 1 <= expires_in <= MAX_SECONDS:
         raise ValueError(f"a URL can be signed for 1 to {MAX_SECONDS} seconds, not {expires_in}")
-    return now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    time = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    day = _day(credentials, time[:8], region)
+    query = day.query(time, expires_in, names)
+    return day, f"{ALGORITHM}\n{time}\n{day.scope}\n", "&".join(query), "&".join(sorted(query, key=_split))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from models import Action, FileState, pages
 from models.errors import BadInput, FileNotComplete
 from models.pages import Row
 from storage.disposition import Disposition
+from storage.given import Given
 from storage.multipart import cut_of
 from storage.signing import MAX_SECONDS
 
@@ -148,6 +149,20 @@ def readings(
 
     A file of which a URL was given is complete: it stays so.
     """
+    given, new = context.unknown.pop(asked) if asked in context.unknown else _unknown(context, rows, asked)
+    return given.urls, context.sign_readings(given, new) if new else {}, given.until
+
+
+def unknown(context: Context, rows: Sequence[Row], asked: Sequence[Reading]) -> dict[Given, list[Row]]:
+    """The rows whose URLs are not given yet, which ``readings`` of the same rows is going to sign. Raises
+    FileNotComplete.
+    """
+    for one in asked:
+        context.unknown[one] = _unknown(context, rows, one)
+    return {given: new for given, new in context.unknown.values() if new}
+
+
+def _unknown(context: Context, rows: Sequence[Row], asked: Reading) -> tuple[Given, list[Row]]:
     given = context.given.get(asked)
     if given is None or given.end <= time.time():
         given = context.given[asked] = context.urls.given(
@@ -158,7 +173,7 @@ def readings(
     for row in new:
         if row["file_state"] != _COMPLETE:
             raise FileNotComplete(state=row["file_state"])
-    return known, context.sign_readings(given, new) if new else {}, given.until
+    return given, new
 
 
 @strawberry.type(description="What brings an object's bytes to S3: one request, or many `parts` of a large file.")

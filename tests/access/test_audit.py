@@ -16,6 +16,7 @@ from tests.access.test_keys import REVOKE as REVOKE_KEY
 from tests.access.test_people import CREATE_USER, REVOKE_USER, UPDATE_USER
 from tests.access.test_scopes import with_scope
 from tests.conftest import Caller, NewCaller
+from tests.models.conftest import observing, until
 from tests.statements import count_statements
 from tests.uploads import CREATE_BATCH, CREATE_UPLOADS, announced, file_of
 
@@ -29,6 +30,7 @@ NAMES = "{ auditLog(first: 100) { nodes { action user { name } details { key val
 PAGE = "{ objects(first: 100) { nodes { file { access { url } } } } }"
 UPDATE_TENANT = "mutation { updateTenant(input: {memberAccess: VIEW}) { tenant { memberAccess } } }"
 READ = 'query($in: Int) { object(objectId: "f0") { file { access(expiresIn: $in) { url expiresAt } } } }'
+WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 async def log(caller: Caller, **where: object) -> list[Any]:
@@ -127,6 +129,31 @@ async def test_mutation_that_gives_urls_takes_one_statement_more(admin: Caller) 
     with_urls, _ = await count_statements(admin, made % "url headers { name }", input=files("q"))
     assert with_urls == without + 1
     assert len(await log(admin, batchId="q")) == 50
+
+
+async def test_url_of_a_long_list_is_one_entry_however_often_it_stands_in_the_answer(admin: Caller) -> None:
+    """Entries are written while the rest of the list is completed."""
+    objects = [{"objectId": f"l{number}", "file": file_of(b"x")} for number in range(1_100)]
+    made = (
+        "mutation($input: CreateBatchInput!) { createBatch(input: $input) { a: uploads { url } b: uploads { url } } }"
+    )
+    await admin.execute(made, input={"batchId": "long", "objects": objects})
+    written = "SELECT object_id FROM audit_log WHERE tenant_id = $1 AND action = 'WRITE_URL'"
+    rows = await database.fetch(written, admin.tenant.id)
+    assert sorted(row["object_id"] for row in rows) == sorted(f"l{number}" for number in range(1_100))
+
+
+async def test_no_page_is_answered_before_its_urls_are_written_down(admin: Caller, database_url: str) -> None:
+    await with_complete_files(admin, 3)
+    async with observing(database_url) as locker:
+        async with locker.transaction():
+            await locker.execute("LOCK TABLE audit_log IN SHARE MODE")
+            asked = asyncio.create_task(admin.post(PAGE))
+            await until(lambda: locker.fetch(WAITING))
+            assert not asked.done()
+        answer = await asked
+    assert answer.text.count("http://") == 3
+    assert await actions(admin, batchId="files") == ["READ_URL"] * 3
 
 
 async def test_undone_mutation_leaves_no_entry_and_the_ones_before_it_keep_theirs(admin: Caller) -> None:

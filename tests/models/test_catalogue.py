@@ -91,6 +91,10 @@ ANSWERS_INDEXES = {
 }
 _QUEUED = "(state)::text = 'QUEUED'::text"
 _UNDER_WAY = "(state)::text = ANY ((ARRAY['QUEUED'::character varying, 'RUNNING'::character varying])::text[])"
+AUDIT_INDEXES = {
+    f"audit_log_{thing}": f"audit_log USING btree (hashtextextended({thing}_id, tenant_id), id)"
+    for thing in ("batch", "object")
+}
 SYNCS_INDEXES = {
     "syncs_due": f"syncs USING btree (source_id, due_at) WHERE ({_UNDER_WAY})",
     "syncs_oldest": f"syncs USING btree (source_id, queued_at) WHERE ({_QUEUED})",
@@ -262,7 +266,8 @@ async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None
 
 
 async def test_tables_have_the_indexes_that_the_models_mean() -> None:
-    expected = PAIRS_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES | ANSWERS_INDEXES | REAPER_INDEXES | SYNCS_INDEXES
+    expected = PAIRS_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES | ANSWERS_INDEXES | REAPER_INDEXES
+    expected |= SYNCS_INDEXES | AUDIT_INDEXES
     for model in MODELS:
         for index in model._meta.indexes:
             assert isinstance(index, Index)

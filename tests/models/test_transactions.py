@@ -71,6 +71,25 @@ async def copy() -> None:
         await database.copy("tenants", ["slug", "member_access", "created_at"], rows)
 
 
+async def nothing() -> None:
+    pass
+
+
+async def insert_meanwhile() -> None:
+    async with database.one_transaction(nothing), database.transaction():
+        await database.meanwhile(database.execute(INSERT, secrets.token_hex(6)))
+        await database.meanwhile(database.execute(INSERT, secrets.token_hex(6)))
+
+
+async def insert_many() -> None:
+    for _ in range(5):
+        await database.execute(INSERT, secrets.token_hex(6))
+
+
+async def undo() -> None:
+    raise Undone
+
+
 async def read() -> None:
     await database.fetch("SELECT 'read'")
 
@@ -125,6 +144,7 @@ BOTH: tuple[Side, ...] = ("request", "answer")
         *((insert_nested, side, b"SAVEPOINT") for side in BOTH),
         *((insert_nested, side, b"RELEASE") for side in BOTH),
         *((insert_and_undo, side, b"ROLLBACK") for side in BOTH),
+        *((insert_meanwhile, side, b"INSERT") for side in BOTH),
         *((copy, side, b"COPY") for side in BOTH),
         (copy, "request", b"copied"),
         *((read, side, b"read") for side in BOTH),
@@ -283,3 +303,53 @@ async def test_one_transaction_is_made_of_all_that_are_begun_in_it() -> None:
     assert await slugs("undone") == []
     await all_of_them("kept")
     assert await slugs("kept") == ["kept-a", "kept-b", "kept-begun", "kept-c"]
+
+
+@pytest.mark.usefixtures("relay")
+async def test_what_is_done_meanwhile_is_seen_by_what_follows_and_kept_with_it() -> None:
+    async def two() -> None:
+        await database.execute(INSERT, "meanwhile-1")
+        await asyncio.sleep(0)
+        await database.execute(INSERT, "meanwhile-2")
+
+    async with database.one_transaction(nothing):
+        async with database.transaction():
+            await database.meanwhile(two())
+            assert len(await database.fetch("SELECT FROM tenants WHERE slug = 'meanwhile-1'")) == 1
+        await database.meanwhile(insert_many())
+        await insert_nested()
+    assert await kept() == 9
+    await database.meanwhile(database.execute(INSERT, "at-once"))
+    assert await kept() == 10
+    await use_all_connections()
+
+
+@pytest.mark.usefixtures("relay")
+@pytest.mark.parametrize("after", [read, insert, nothing, undo])
+async def test_error_of_what_is_done_meanwhile_undoes_all_and_is_what_is_said(after: Work) -> None:
+    """Whatever fails after it: in a transaction that has failed everything does."""
+
+    async def insert_same_twice() -> None:
+        async with database.one_transaction(nothing), database.transaction():
+            await database.execute(INSERT, "same")
+            await database.meanwhile(database.execute(INSERT, "same"))
+            await after()
+
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await insert_same_twice()
+    assert await kept() == 0
+    await use_all_connections()
+
+
+@pytest.mark.usefixtures("relay")
+@pytest.mark.parametrize("inside", [True, False], ids=["inside", "after"])
+async def test_what_is_done_meanwhile_is_undone_with_the_rest(inside: bool) -> None:
+    with contextlib.suppress(Undone):
+        async with database.one_transaction(nothing):
+            async with database.transaction():
+                await database.meanwhile(insert_many())
+                if inside:
+                    raise Undone
+            raise Undone
+    assert await kept() == 0
+    await use_all_connections()
