@@ -41,6 +41,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which are reached within the rounds."""
     monkeypatch.setattr(documents, "_MOST_REMEMBERED", 2_000)
     monkeypatch.setattr(by_variables, "_MOST", 4)
+    monkeypatch.setattr(by_variables, "_MOST_BYTES", 2_000)
     monkeypatch.setattr(depths, "MOST", 10)
     monkeypatch.setattr(given, "MOST", 10)
     monkeypatch.setattr(remembered, "SECONDS", 3600.0)

@@ -14,6 +14,7 @@ from access.requests import EXCHANGE
 from graph.errors import bad_request
 from waybill.awake import Awake
 from waybill.settings import Settings
+from waybill.unsent import Unsent
 
 HEAD_SECONDS = 20
 MOST_HEAD_BYTES = 64 * 1024
@@ -21,6 +22,7 @@ MOST_HEAD_BYTES = 64 * 1024
 MOST_CONNECTIONS = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 9 // 10)
 
 _awake = Awake()
+_unsent = Unsent()
 _access = logging.getLogger("waybill.access")
 
 
@@ -81,13 +83,16 @@ class _Exchange:
 
 
 class Protocol(HttpToolsProtocol):
-    """Bounds what uvicorn does not: connections, the size of a request's head, and how long it may be on its way.
+    """Bounds what uvicorn does not: connections, the size of a request's head, how long it may be on its way, and what
+    waits for a client that does not take its answer, who is not asked for his next request before.
 
     A client that sends nothing between two requests is left to ``timeout_keep_alive``, and one that is slow with a body
     that somebody waits for, to the endpoint.
     """
 
     _late: asyncio.TimerHandle | None = None
+    _is_answered = False  # and the answer is waiting to be taken
+    _broken: tuple[int, str] | None = None  # what follows requests that wait for their answers
     _bytes = 0  # of the request on its way, without its body: the head, the framing of chunks, trailers
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -100,9 +105,12 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
+        _unsent.ended(self.transport)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._broken is not None:
+            return
         self._bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
@@ -133,6 +141,26 @@ class Protocol(HttpToolsProtocol):
         self._bytes = 0
         super().on_message_complete()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        _unsent.began(self.transport)
+
+    def resume_writing(self) -> None:
+        _unsent.ended(self.transport)
+        super().resume_writing()
+        if self._is_answered:
+            self._is_answered = False
+            self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        if self.flow.write_paused and not self.transport.is_closing():
+            self._is_answered = True
+            self.flow.pause_reading()
+        elif self._broken is not None and not self.pipeline:
+            self._say(*self._broken)
+        else:
+            super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, msg)
 
@@ -142,6 +170,16 @@ class Protocol(HttpToolsProtocol):
             self._late = None
 
     def _refuse(self, status: int, message: str) -> None:
+        """Where requests before it wait for their answers, after those, lest one is taken for another."""
+        body_is_missing = self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body
+        if body_is_missing and self.pipeline:
+            self.pipeline.popleft()  # the request itself, which is not to begin
+        elif body_is_missing or self.cycle is None or self.cycle.response_complete:
+            self._say(status, message)
+            return
+        self._broken = status, message
+
+    def _say(self, status: int, message: str) -> None:
         """In the form of all errors, although no application sees the request."""
         request_id = secrets.token_hex(8)
         body = orjson.dumps({"errors": bad_request(message).errors})
