@@ -34,7 +34,7 @@ class _Exchange:
     a tenth of a small request; ``body`` and ``answer`` do without.
     """
 
-    def __init__(self, protocol: HttpToolsProtocol, cycle: RequestResponseCycle) -> None:
+    def __init__(self, protocol: "Protocol", cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
         self._cycle = cycle
         self._transport = protocol.transport
@@ -44,7 +44,7 @@ class _Exchange:
     def write(self, data: bytes) -> None:
         if self._head is None and not data.startswith(b"HTTP/1.1 100 "):
             self._head = data
-        else:
+        elif not self.is_closing():
             head, self._head = self._head or b"", b""
             self._transport.write(head + data if head else data)
 
@@ -55,6 +55,7 @@ class _Exchange:
     def ended(self) -> None:
         self._flush()
         self._cycle.transport = self._transport  # lest the two keep each other for the collector
+        self._protocol.unanswered.remove(self._cycle)
         self._protocol.on_response_complete()
 
     def _flush(self) -> None:
@@ -68,7 +69,8 @@ class _Exchange:
         cycle, protocol = self._cycle, self._protocol
         if protocol.flow.write_paused or cycle.response_started:
             return False
-        if cycle.disconnected:
+        if cycle.disconnected or self.is_closing():
+            cycle.disconnected = True  # of which it is told in another turn of the event loop
             return True
         dated = [b"%b: %b\r\n" % header for header in protocol.server_state.default_headers]
         length = b"content-length: %d\r\n" % len(body)
@@ -97,6 +99,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.unanswered: list[RequestResponseCycle] = []
         if len(self.connections) > MOST_CONNECTIONS:
             _access.warning("a connection was refused: there are %d", MOST_CONNECTIONS)
             transport.abort()
@@ -106,6 +109,8 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
         _unsent.ended(self.transport)
+        while self.unanswered:  # uvicorn tells the last one only
+            self._tell(self.unanswered.pop())
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -127,6 +132,7 @@ class Protocol(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not None and self.cycle is not before:  # it begins in another turn of the event loop
+            self.unanswered.append(self.cycle)
             exchange = _Exchange(self, self.cycle)
             self.cycle.transport = exchange  # type: ignore[assignment]  # all that it needs
             self.cycle.on_response = exchange.ended
@@ -164,6 +170,12 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, msg)
 
+    def _tell(self, cycle: RequestResponseCycle) -> None:
+        """That nobody waits for its answer."""
+        cycle.disconnected = True
+        cycle.message_event.set()
+        cycle.transport = self.transport
+
     def _in_time(self) -> None:
         if self._late is not None:
             self._late.cancel()
@@ -171,13 +183,14 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, message: str) -> None:
         """Where requests before it wait for their answers, after those, lest one is taken for another."""
-        body_is_missing = self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body
-        if body_is_missing and self.pipeline:
-            self.pipeline.popleft()  # the request itself, which is not to begin
-        elif body_is_missing or self.cycle is None or self.cycle.response_complete:
+        if self.unanswered and self.unanswered[-1].more_body:  # of the request itself, which is not to begin
+            if self.pipeline:
+                self.pipeline.popleft()
+            self._tell(self.unanswered.pop())
+        if self.unanswered:
+            self._broken = status, message
+        else:
             self._say(status, message)
-            return
-        self._broken = status, message
 
     def _say(self, status: int, message: str) -> None:
         """In the form of all errors, although no application sees the request."""
