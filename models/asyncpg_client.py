@@ -83,9 +83,13 @@ class TransactionClient(TransactionWrapper):
         self.depths: dict[bytes, Depth] = connection.depths  # type: ignore[attr-defined]  # one of these two classes
 
     async def rollback(self) -> None:
-        # On a connection that is gone it fails, too, which would hide what ended the transaction.
-        with contextlib.suppress(*_GONE):
+        # On a connection that is gone it fails, too, which would hide what ended the transaction. And what is left of
+        # one that has said goodbye, and not yet hung up, cannot be made ready for others.
+        try:
             await super().rollback()
+        except _GONE:
+            with contextlib.suppress(asyncpg.InterfaceError):
+                self._connection.terminate()
 
     def _in_transaction(self) -> NestedTransactionContext:
         return NestedTransactionContext(TransactionClient(self))
