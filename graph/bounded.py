@@ -1,5 +1,6 @@
 """graphql-core's executor with answers that are bounded, and items of lists that are completed the short way."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import strawberry
 from graphql import FieldNode, GraphQLLeafType, GraphQLOutputType, GraphQLResolveInfo, Undefined
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.pyutils import Path
+from graphql.type.definition import GraphQLResolveInfoHelpers
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graph.items import Complete, Field
@@ -24,6 +26,12 @@ class BoundedExecutor(StrawberryGraphQLCoreExecutionContext):
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
+        # Not bound to it, lest each waits for the collector, with all that it was given.
+        own = weakref.proxy(self)
+        self.async_helpers = GraphQLResolveInfoHelpers(
+            gather=lambda work: own.gather_async_work(work),  # noqa: PLW0108 - a method would be bound to it
+            track=lambda work: own.track_async_work(work),  # noqa: PLW0108
+        )
         self._limits = answer_limits
         self._values = 0
         self._characters = 0

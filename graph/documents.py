@@ -50,6 +50,7 @@ _LONGEST = 512 * 1024  # characters
 # A parsed document takes 100 to 300 bytes per character, so this is 10 to 30 MB at most.
 _MOST_REMEMBERED = 100_000  # characters in all
 _LONGEST_REMEMBERED = 10_000  # characters of one document
+_LEAST_CHARACTERS = 20  # that one counts for beside its own: even an empty one takes kilobytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +139,11 @@ class Documents:
 
     def _remember(self, text: str, document: Document) -> None:
         if text not in self._remembered:  # another request may have read the same meanwhile
-            self._characters += len(text)
+            self._characters += len(text) + _LEAST_CHARACTERS
         self._remembered[text] = document
         while self._characters > _MOST_REMEMBERED:
             oldest, _ = self._remembered.popitem(last=False)
-            self._characters -= len(oldest)
+            self._characters -= len(oldest) + _LEAST_CHARACTERS
 
     def _read(self, text: str) -> Document:
         if len(text) > _LONGEST:

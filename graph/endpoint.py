@@ -34,6 +34,7 @@ from graph.errors import (
     RequestError,
     bad_request,
     field_errors,
+    forget,
     refusal,
     request_errors,
 )
@@ -223,9 +224,15 @@ class GraphQLEndpoint:
         else:
             result, has_guessed = await self._execute(document, parameters, context, caller, compiled=True)
             if has_guessed and result.errors:  # which may be one of having guessed too much
+                forget(result.errors)
                 context = self._make_context(caller)
                 result, _ = await self._execute(document, parameters, context, caller)
-        answer: dict[str, Any] = {"errors": field_errors(result.errors, trace.request_id)} if result.errors else {}
+        answer: dict[str, Any] = {}
+        if result.errors:
+            try:
+                answer["errors"] = field_errors(result.errors, trace.request_id)
+            finally:
+                forget(result.errors)
         metrics.count_errors(answer.get("errors", ()))
         if result.data is not None:  # else nobody sees it; what a mutation noted that was undone stays unsaid
             await self._record(context)

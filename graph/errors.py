@@ -1,7 +1,7 @@
 """The one place where errors get the form that clients see. Known ones pass; everything else is masked and logged."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from graphql import ArgumentNode, GraphQLError, ValueNode
@@ -84,6 +84,21 @@ def field_errors(errors: Sequence[GraphQLError], request_id: str) -> list[Format
                 _log_unexpected(origin, path=".".join(map(str, error.path or ())))
             shown.append(_formatted(error, MASKED, {"code": INTERNAL, "requestId": request_id}))
     return _bounded(shown)
+
+
+def forget(errors: Iterable[GraphQLError]) -> None:
+    """Where they were raised: it keeps what was worked on there, pages of rows, until the collector looks, and that is
+    seldom.
+    """
+    waiting: list[BaseException | None] = list(errors)
+    seen: set[int] = set()
+    while waiting:
+        error = waiting.pop()
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            error.__traceback__ = None
+            origin = error.original_error if isinstance(error, GraphQLError) else None
+            waiting += origin, error.__cause__, error.__context__
 
 
 def refusal(error: Exception, request_id: str) -> RequestError:

@@ -29,6 +29,8 @@ from models.pages import Page, Row
 from models.reads import Parts
 
 _PAIR = 10  # characters at least of a value of a pair, as JSON
+_QUOTES = 4  # at least of one, with its name
+_LONG = 1_000_000  # characters: it is worth a closer look then, lest a page of long values is taken for one of many
 
 
 class Written(NamedTuple):
@@ -81,7 +83,10 @@ class Writer:
         return lambda row, context: self._counted(write([row], context), 1)
 
     def _counted(self, text: str, times: int) -> Written:
-        return Written(text, self._leaves * times + (len(text) // _PAIR if self.data else 0), len(text))
+        pairs = len(text) // _PAIR if self.data else 0
+        if self.data and len(text) > _LONG:
+            pairs = min(pairs, text.count('"') // _QUOTES)
+        return Written(text, self._leaves * times + pairs, len(text))
 
     # Templates are the inside of an f-string of ``row`` or ``page``, as leaves are; names of GraphQL are as they are.
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _TRANSACTION_CONTROL = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
 
+_GONE = (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError, OSError)
+
 _open = Gauge("waybill_database_connections", "connections to PostgreSQL")
 _idle = Gauge("waybill_database_connections_idle", "those that nobody uses")
 _most = Gauge("waybill_database_connections_max", "as many as there may be")
@@ -81,9 +83,13 @@ class TransactionClient(TransactionWrapper):
         self.depths: dict[bytes, Depth] = connection.depths  # type: ignore[attr-defined]  # one of these two classes
 
     async def rollback(self) -> None:
-        # On a connection that is gone it fails, too, which would hide what ended the transaction.
-        with contextlib.suppress(asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError):
+        # On a connection that is gone it fails, too, which would hide what ended the transaction. And what is left of
+        # one that has said goodbye, and not yet hung up, cannot be made ready for others.
+        try:
             await super().rollback()
+        except _GONE:
+            with contextlib.suppress(asyncpg.InterfaceError):
+                self._connection.terminate()
 
     def _in_transaction(self) -> NestedTransactionContext:
         return NestedTransactionContext(TransactionClient(self))
@@ -153,6 +159,10 @@ class Transaction(TransactionContextPooled):
         self._forget()
         try:
             await super().__aexit__(kind, error, traceback)
+        except _GONE:
+            # Of giving the connection back, which would hide what ended the transaction, or that it is committed.
+            if error is None and not self.client._finalized:
+                raise
         finally:
             self._give_turn_back()
 

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 from tortoise import Tortoise
@@ -131,13 +132,15 @@ async def one_transaction(begun: Callable[[], Awaitable[object]]) -> AsyncIterat
     is_undone = True
     try:
         async with AsyncExitStack() as stack:
-            token = _whole.set(_Whole(stack, begun, undo, work))
+            whole = _Whole(stack, begun, undo, work)
+            token = _whole.set(whole)
             try:
                 async with _ended(work):
                     yield
                 is_undone = False  # nobody knows, until it is committed
             finally:
                 _whole.reset(token)
+                whole.begun = _nothing  # asyncpg's timers know the context of who was the first to send a statement
     except Exception as error:
         if is_undone or isinstance(error, QuotaExceeded):
             for one in undo:
@@ -183,7 +186,12 @@ async def _ended(work: Sequence[asyncio.Future[object]]) -> AsyncIterator[None]:
         raise
 
 
-class _Whole(NamedTuple):
+async def _nothing() -> None:
+    pass
+
+
+@dataclass(slots=True)
+class _Whole:
     stack: AsyncExitStack
     begun: Callable[[], Awaitable[object]]
     undo: list[Callable[[], Awaitable[None]]]

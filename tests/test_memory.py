@@ -15,10 +15,11 @@ from tortoise import Tortoise
 from access import rates, remembered, uses
 from access.buckets import Memory
 from graph import by_variables, documents
+from graph.executor import Executor
 from models import database, depths
 from storage import given
 from tests.access.conftest import Door, door
-from tests.conftest import NewCaller
+from tests.conftest import Caller, NewCaller
 from tests.held import entries
 from tests.uploads import announced
 from waybill import app
@@ -41,6 +42,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which are reached within the rounds."""
     monkeypatch.setattr(documents, "_MOST_REMEMBERED", 2_000)
     monkeypatch.setattr(by_variables, "_MOST", 4)
+    monkeypatch.setattr(by_variables, "_MOST_BYTES", 2_000)
     monkeypatch.setattr(depths, "MOST", 10)
     monkeypatch.setattr(given, "MOST", 10)
     monkeypatch.setattr(remembered, "SECONDS", 3600.0)
@@ -98,3 +100,32 @@ async def test_nothing_grows_with_what_was_never_sent_before(new_caller: NewCall
     assert after["access.remembered.Remembered._known"] > 0
     grown = {name: (before[name], count) for name, count in after.items() if count >= before[name] + ROUNDS // 2}
     assert [name for name in grown if not name.startswith(BOUNDED_ELSEWHERE)] == [], grown
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{ objects { nodes { objectId } } wrong: object(objectId: "absent") { id } }',
+        "{ objects { nodes { objectId } } wrong: objects(first: 0) { totalCount } }",
+        "{ batches { nodes { objects(first: 0) { totalCount } } } objects { nodes { objectId } } }",
+        'mutation { createBatch(input: {batchId: "b"}) { batch { id } } }',
+        'mutation { updateObjectData(input: {objectId: "o", unset: ["k"]}) { object { id } } }',
+        "{ objects { nodes { objectId } totalCount } }",
+    ],
+)
+async def test_answers_and_errors_leave_nothing_of_the_request_to_the_collector(admin: Caller, query: str) -> None:
+    await admin.create_batch("b", {"o": [("k", "v")]})
+    await admin.post(query)
+
+    def executors() -> int:
+        return sum(isinstance(one, Executor) for one in gc.get_objects())
+
+    gc.collect()
+    before = executors()
+    gc.disable()
+    try:
+        for _ in range(3):
+            await admin.post(query)
+        assert executors() == before
+    finally:
+        gc.enable()

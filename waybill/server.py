@@ -14,6 +14,7 @@ from access.requests import EXCHANGE
 from graph.errors import bad_request
 from waybill.awake import Awake
 from waybill.settings import Settings
+from waybill.unsent import Unsent
 
 HEAD_SECONDS = 20
 MOST_HEAD_BYTES = 64 * 1024
@@ -21,6 +22,7 @@ MOST_HEAD_BYTES = 64 * 1024
 MOST_CONNECTIONS = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 9 // 10)
 
 _awake = Awake()
+_unsent = Unsent()
 _access = logging.getLogger("waybill.access")
 
 
@@ -32,7 +34,7 @@ class _Exchange:
     a tenth of a small request; ``body`` and ``answer`` do without.
     """
 
-    def __init__(self, protocol: HttpToolsProtocol, cycle: RequestResponseCycle) -> None:
+    def __init__(self, protocol: "Protocol", cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
         self._cycle = cycle
         self._transport = protocol.transport
@@ -42,7 +44,7 @@ class _Exchange:
     def write(self, data: bytes) -> None:
         if self._head is None and not data.startswith(b"HTTP/1.1 100 "):
             self._head = data
-        else:
+        elif not self.is_closing():
             head, self._head = self._head or b"", b""
             self._transport.write(head + data if head else data)
 
@@ -53,6 +55,7 @@ class _Exchange:
     def ended(self) -> None:
         self._flush()
         self._cycle.transport = self._transport  # lest the two keep each other for the collector
+        self._protocol.unanswered.remove(self._cycle)
         self._protocol.on_response_complete()
 
     def _flush(self) -> None:
@@ -66,7 +69,8 @@ class _Exchange:
         cycle, protocol = self._cycle, self._protocol
         if protocol.flow.write_paused or cycle.response_started:
             return False
-        if cycle.disconnected:
+        if cycle.disconnected or self.is_closing():
+            cycle.disconnected = True  # of which it is told in another turn of the event loop
             return True
         dated = [b"%b: %b\r\n" % header for header in protocol.server_state.default_headers]
         length = b"content-length: %d\r\n" % len(body)
@@ -81,17 +85,21 @@ class _Exchange:
 
 
 class Protocol(HttpToolsProtocol):
-    """Bounds what uvicorn does not: connections, the size of a request's head, and how long it may be on its way.
+    """Bounds what uvicorn does not: connections, the size of a request's head, how long it may be on its way, and what
+    waits for a client that does not take its answer, who is not asked for his next request before.
 
     A client that sends nothing between two requests is left to ``timeout_keep_alive``, and one that is slow with a body
     that somebody waits for, to the endpoint.
     """
 
     _late: asyncio.TimerHandle | None = None
+    _is_answered = False  # and the answer is waiting to be taken
+    _broken: tuple[int, str] | None = None  # what follows requests that wait for their answers
     _bytes = 0  # of the request on its way, without its body: the head, the framing of chunks, trailers
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.unanswered: list[RequestResponseCycle] = []
         if len(self.connections) > MOST_CONNECTIONS:
             _access.warning("a connection was refused: there are %d", MOST_CONNECTIONS)
             transport.abort()
@@ -100,9 +108,14 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
+        _unsent.ended(self.transport)
+        while self.unanswered:  # uvicorn tells the last one only
+            self._tell(self.unanswered.pop())
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._broken is not None:
+            return
         self._bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
@@ -119,6 +132,7 @@ class Protocol(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not None and self.cycle is not before:  # it begins in another turn of the event loop
+            self.unanswered.append(self.cycle)
             exchange = _Exchange(self, self.cycle)
             self.cycle.transport = exchange  # type: ignore[assignment]  # all that it needs
             self.cycle.on_response = exchange.ended
@@ -133,8 +147,34 @@ class Protocol(HttpToolsProtocol):
         self._bytes = 0
         super().on_message_complete()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        _unsent.began(self.transport)
+
+    def resume_writing(self) -> None:
+        _unsent.ended(self.transport)
+        super().resume_writing()
+        if self._is_answered:
+            self._is_answered = False
+            self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        if self.flow.write_paused and not self.transport.is_closing():
+            self._is_answered = True
+            self.flow.pause_reading()
+        elif self._broken is not None and not self.pipeline:
+            self._say(*self._broken)
+        else:
+            super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, msg)
+
+    def _tell(self, cycle: RequestResponseCycle) -> None:
+        """That nobody waits for its answer."""
+        cycle.disconnected = True
+        cycle.message_event.set()
+        cycle.transport = self.transport
 
     def _in_time(self) -> None:
         if self._late is not None:
@@ -142,6 +182,17 @@ class Protocol(HttpToolsProtocol):
             self._late = None
 
     def _refuse(self, status: int, message: str) -> None:
+        """Where requests before it wait for their answers, after those, lest one is taken for another."""
+        if self.unanswered and self.unanswered[-1].more_body:  # of the request itself, which is not to begin
+            if self.pipeline:
+                self.pipeline.popleft()
+            self._tell(self.unanswered.pop())
+        if self.unanswered:
+            self._broken = status, message
+        else:
+            self._say(status, message)
+
+    def _say(self, status: int, message: str) -> None:
         """In the form of all errors, although no application sees the request."""
         request_id = secrets.token_hex(8)
         body = orjson.dumps({"errors": bad_request(message).errors})

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextvars import Context
+from dataclasses import replace
 from typing import Any
 
 import graph.context
@@ -93,7 +94,7 @@ def two_commits_for_one_call() -> None:
         outer = database._whole.get()
         assert outer is not None
         await outer.stack.aclose()
-        database._whole.set(outer._replace(begun=_nothing))  # the idempotency key is claimed
+        database._whole.set(replace(outer, begun=_nothing))  # the idempotency key is claimed
         return await writes.create_objects(tenant_id, user_id, made.batch, objects, seen)
 
     writes.create_batch = create  # type: ignore[assignment]

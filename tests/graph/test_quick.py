@@ -141,6 +141,15 @@ async def test_what_is_asked_most_goes_the_shortest_way(
     assert [one is not None for one in taken] == [True]
 
 
+async def test_page_of_long_values_is_not_taken_for_one_of_many(admin: Caller, taken: list[str | None]) -> None:
+    """A page of three megabytes of them, with a tenth of the values that an answer may have at most."""
+    pairs = [(f"k{number}", '"' + "x" * 3_900 + "\\") for number in range(16)]
+    await admin.create_batch("b", {f"o{number}": pairs for number in range(50)})
+    data = await admin.execute("{ objects(first: 50) { nodes { data { key value } } } }")
+    assert len(data["objects"]["nodes"]) == 50
+    assert [one is not None for one in taken] == [True]
+
+
 NESTED = [
     "{ batches { nodes { batchId objects(first: 3) { edges { cursor node { objectId data { value } } } } } } }",
     "{ a: objects(first: 2) { nodes { id } } b: objects { nodes { file { access { url } } } } viewer { access } }",

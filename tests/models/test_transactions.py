@@ -353,3 +353,23 @@ async def test_what_is_done_meanwhile_is_undone_with_the_rest(inside: bool) -> N
             raise Undone
     assert await kept() == 0
     await use_all_connections()
+
+
+async def test_connection_that_cannot_be_given_back_does_not_hide_what_ended_the_transaction(own_url: str) -> None:
+    under_way: asyncio.Task[object] = asyncio.create_task(asyncio.sleep(0))
+
+    async def broken_off() -> None:
+        nonlocal under_way
+        async with database.transaction() as client, client.acquire_connection() as connection:
+            # As after COPY on a connection whose server has said goodbye and not yet hung up.
+            under_way = asyncio.create_task(connection.fetch("SELECT pg_sleep(600)"))
+            await asyncio.sleep(0)
+            raise Undone
+
+    async with database.connected(database.config(own_url, max_connections=1)):
+        for _ in range(2):
+            with pytest.raises(Undone):
+                await broken_off()
+            with pytest.raises(asyncpg.PostgresError):
+                await under_way
+        assert await database.fetch("SELECT 1")

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from access.requests import EXCHANGE
 from tests.conftest import free_port
 from tests.graph.tiny import Tiny
-from waybill import server
+from waybill import server, unsent
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 GET = HEAD + b"\r\n"
@@ -230,3 +230,99 @@ async def test_requests_leave_nothing_to_the_collector() -> None:
                 assert gc.collect() < 20
             finally:
                 gc.enable()
+
+
+async def test_broken_request_is_refused_after_the_answers_to_those_before_it() -> None:
+    go_on = asyncio.Event()
+
+    async def held(scope: Scope, receive: Receive, send: Send) -> None:
+        await go_on.wait()
+        await hello(scope, receive, send)
+
+    body_is_broken = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n"
+    async with serving(held) as port:
+        for broken in (b"nonsense\r\n\r\n", body_is_broken):
+            go_on.clear()
+            async with Connection(port) as client, Connection(port) as other:
+                client.writer.write(GET + GET + broken)
+                assert (await other.answer(b"nonsense\r\n\r\n"))[0] == 400  # by now the first has been read, too
+                go_on.set()
+                assert [(await client.answer())[0] for _ in range(3)] == [200, 200, 400]
+                assert not await client.reader.read()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_each_of_several_requests_under_way_is_told_that_its_client_has_gone(
+    caplog: pytest.LogCaptureFixture, at_once: bool
+) -> None:
+    begun, told = asyncio.Event(), asyncio.Event()
+
+    async def waiting(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        begun.set()
+        assert (await receive())["type"] == "http.disconnect"
+        if at_once:
+            assert scope.pop(EXCHANGE).answer(200, b"", b"hello")
+        else:
+            await hello({"path": "/"}, receive, send)
+        told.set()
+
+    async with serving(waiting) as port:
+        async with Connection(port) as client:
+            client.writer.write(GET + GET)
+            await begun.wait()
+        await asyncio.wait_for(told.wait(), 10)
+        await asyncio.sleep(0)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+class Large:
+    """Answers ten megabytes, which no socket takes at once."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def __call__(self, scope: Scope, _: Receive, __: Send) -> None:
+        self.asked += 1
+        assert scope.pop(EXCHANGE).answer(200, b"", bytes(10_000_000))
+
+
+async def test_who_does_not_take_an_answer_is_not_asked_for_the_next_request() -> None:
+    app = Large()
+    async with serving(app) as port, Connection(port) as client, Connection(port) as other:
+        client.writer.write(GET + GET)
+        await other.answer(GET)
+        await other.answer(GET)
+        assert app.asked == 3
+        assert [len((await client.answer())[1]) for _ in range(2)] == [10_000_000] * 2
+
+
+async def until_closed(client: Connection) -> None:
+    """Which takes nothing of its answer before, as much as the client's own buffers do not."""
+    async with asyncio.timeout(10):
+        while server._unsent._waiting:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert server._unsent._bytes == 0
+    with contextlib.suppress(ConnectionError):
+        assert len(await client.reader.read()) < 10_000_000
+
+
+async def test_connection_whose_client_takes_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unsent, "TAKE_SECONDS", 0.05)
+    app = Large()
+    async with serving(app) as port, Connection(port) as client:
+        client.writer.write(GET)
+        while not app.asked:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await until_closed(client)
+
+
+async def test_who_waits_longest_is_closed_where_too_much_is_unsent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unsent, "MOST_BYTES", 1_000_000)
+    app = Large()
+    async with serving(app) as port, Connection(port) as client, Connection(port) as other:
+        client.writer.write(GET)
+        while not app.asked:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert len((await other.answer(GET))[1]) == 10_000_000
+        await until_closed(client)
