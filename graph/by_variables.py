@@ -9,7 +9,7 @@ import orjson
 _MOST = 32  # sets of variables of one operation
 _LONGEST = 1_000  # bytes of one, as JSON
 _ENTRY_BYTES = 100  # that one counts for beside them
-_MOST_BYTES = 1_000_000  # of all operations together; what they come to takes some 25 times as much
+_MOST_BYTES = 200_000  # of all operations together; what they come to takes some 25 times as much
 
 T = TypeVar("T")
 

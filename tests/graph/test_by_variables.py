@@ -10,7 +10,7 @@ def test_all_operations_together_remember_only_so_much() -> None:
         for number in range(32):
             operation.get({"text": f"{number:>900}"}, lambda: 1)
     remembered = sum(len(operation) for operation in operations)
-    assert 0 < remembered * 900 < by_variables._bytes <= 1_000_000
+    assert 0 < remembered * 900 < by_variables._bytes <= by_variables._MOST_BYTES
     assert len(operations[-1]) == 32
     assert len(operations[0]) == 0
 
