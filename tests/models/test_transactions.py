@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import TypeAlias
 
 import asyncpg
 import pytest
@@ -14,17 +13,20 @@ from tortoise.exceptions import IntegrityError
 from models import Tenant, database
 from tests.models.conftest import observing, until
 from tests.models.relay import Relay, Side, relaying
+from tests.models.transactions import (
+    CONNECTIONS,
+    INSERT,
+    Undone,
+    Work,
+    insert,
+    insert_nested,
+    kept,
+    nothing,
+    read,
+    use_all_connections,
+)
 
-CONNECTIONS = 4
 ROUNDS = 10
-INSERT = "INSERT INTO tenants (slug, member_access, created_at) VALUES ($1, 'NONE', now())"
-
-
-Work: TypeAlias = Callable[[], Coroutine[None, None, None]]
-
-
-class Undone(Exception):
-    """Ends a transaction that is to be rolled back."""
 
 
 @contextlib.asynccontextmanager
@@ -46,23 +48,11 @@ async def observer(own_url: str) -> AsyncIterator[asyncpg.Connection]:
         yield connection
 
 
-async def insert() -> None:
-    async with database.transaction():
-        await database.execute(INSERT, secrets.token_hex(6))
-
-
 async def insert_and_undo() -> None:
     with contextlib.suppress(Undone):
         async with database.transaction():
             await database.execute(INSERT, secrets.token_hex(6))
             raise Undone
-
-
-async def insert_nested() -> None:
-    async with database.transaction():
-        await database.execute(INSERT, secrets.token_hex(6))
-        async with database.transaction():
-            await database.execute(INSERT, secrets.token_hex(6))
 
 
 async def copy() -> None:
@@ -71,43 +61,10 @@ async def copy() -> None:
         await database.copy("tenants", ["slug", "member_access", "created_at"], rows)
 
 
-async def nothing() -> None:
-    pass
-
-
 async def insert_meanwhile() -> None:
     async with database.one_transaction(nothing), database.transaction():
         await database.meanwhile(database.execute(INSERT, secrets.token_hex(6)))
         await database.meanwhile(database.execute(INSERT, secrets.token_hex(6)))
-
-
-async def insert_many() -> None:
-    for _ in range(5):
-        await database.execute(INSERT, secrets.token_hex(6))
-
-
-async def undo() -> None:
-    raise Undone
-
-
-async def read() -> None:
-    await database.fetch("SELECT 'read'")
-
-
-async def use_all_connections() -> set[int]:
-    """The process ids of as many connections as the pool may have, all in use at once."""
-    all_there = asyncio.Barrier(CONNECTIONS)
-
-    async def one() -> int:
-        async with database.transaction():
-            [row] = await database.fetch("SELECT pg_backend_pid() AS pid")
-            await all_there.wait()
-            return int(row["pid"])
-
-    async with asyncio.timeout(20):
-        pids = set(await asyncio.gather(*(one() for _ in range(CONNECTIONS))))
-    assert len(pids) == CONNECTIONS
-    return pids
 
 
 async def are_only(observer: asyncpg.Connection, pids: set[int]) -> bool:
@@ -127,10 +84,6 @@ async def cancel_at(relay: Relay, work: Work, side: Side, text: bytes) -> None:
         await asyncio.sleep(0)
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in results] == [asyncio.CancelledError] * CONNECTIONS
-
-
-async def kept() -> int:
-    return await Tenant.all().count()
 
 
 BOTH: tuple[Side, ...] = ("request", "answer")
@@ -276,83 +229,6 @@ async def test_nested_transaction_is_a_savepoint() -> None:
 async def insert_same(slug: str) -> None:
     async with database.transaction():
         await Tenant.create(slug=slug)
-
-
-@pytest.mark.usefixtures("relay")
-async def test_one_transaction_is_made_of_all_that_are_begun_in_it() -> None:
-    """Nested ones and later ones too: all are kept, or none, and with them what is done where it begins."""
-
-    async def all_of_them(slug: str) -> None:
-        async with database.one_transaction(lambda: database.execute(INSERT, f"{slug}-begun")):
-            async with database.transaction():
-                await database.execute(INSERT, f"{slug}-a")
-                async with database.transaction():
-                    await database.execute(INSERT, f"{slug}-b")
-            async with database.transaction():
-                await database.execute(INSERT, f"{slug}-c")
-            assert len(await slugs(slug)) == 4
-            if slug == "undone":
-                raise Undone
-
-    async def slugs(slug: str) -> list[str]:
-        rows = await database.fetch("SELECT slug FROM tenants WHERE slug LIKE $1 || '-%'", slug)
-        return sorted(row["slug"] for row in rows)
-
-    with pytest.raises(Undone):
-        await all_of_them("undone")
-    assert await slugs("undone") == []
-    await all_of_them("kept")
-    assert await slugs("kept") == ["kept-a", "kept-b", "kept-begun", "kept-c"]
-
-
-@pytest.mark.usefixtures("relay")
-async def test_what_is_done_meanwhile_is_seen_by_what_follows_and_kept_with_it() -> None:
-    async def two() -> None:
-        await database.execute(INSERT, "meanwhile-1")
-        await asyncio.sleep(0)
-        await database.execute(INSERT, "meanwhile-2")
-
-    async with database.one_transaction(nothing):
-        async with database.transaction():
-            await database.meanwhile(two())
-            assert len(await database.fetch("SELECT FROM tenants WHERE slug = 'meanwhile-1'")) == 1
-        await database.meanwhile(insert_many())
-        await insert_nested()
-    assert await kept() == 9
-    await database.meanwhile(database.execute(INSERT, "at-once"))
-    assert await kept() == 10
-    await use_all_connections()
-
-
-@pytest.mark.usefixtures("relay")
-@pytest.mark.parametrize("after", [read, insert, nothing, undo])
-async def test_error_of_what_is_done_meanwhile_undoes_all_and_is_what_is_said(after: Work) -> None:
-    """Whatever fails after it: in a transaction that has failed everything does."""
-
-    async def insert_same_twice() -> None:
-        async with database.one_transaction(nothing), database.transaction():
-            await database.execute(INSERT, "same")
-            await database.meanwhile(database.execute(INSERT, "same"))
-            await after()
-
-    with pytest.raises(asyncpg.UniqueViolationError):
-        await insert_same_twice()
-    assert await kept() == 0
-    await use_all_connections()
-
-
-@pytest.mark.usefixtures("relay")
-@pytest.mark.parametrize("inside", [True, False], ids=["inside", "after"])
-async def test_what_is_done_meanwhile_is_undone_with_the_rest(inside: bool) -> None:
-    with contextlib.suppress(Undone):
-        async with database.one_transaction(nothing):
-            async with database.transaction():
-                await database.meanwhile(insert_many())
-                if inside:
-                    raise Undone
-            raise Undone
-    assert await kept() == 0
-    await use_all_connections()
 
 
 async def test_connection_that_cannot_be_given_back_does_not_hide_what_ended_the_transaction(own_url: str) -> None:
