@@ -140,7 +140,9 @@ async def one_transaction(begun: Callable[[], Awaitable[object]]) -> AsyncIterat
                 is_undone = False  # nobody knows, until it is committed
             finally:
                 _whole.reset(token)
-                whole.begun = _nothing  # asyncpg's timers know the context of who was the first to send a statement
+                # asyncpg's timers know the context of who was the first to send a statement, and tasks know theirs.
+                whole.begun = _nothing
+                work.clear()
     except Exception as error:
         if is_undone or isinstance(error, QuotaExceeded):
             for one in undo:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 
 import asyncpg
 import pytest
@@ -69,6 +71,23 @@ async def test_what_is_done_meanwhile_is_seen_by_what_follows_and_kept_with_it()
     await database.meanwhile(database.execute(INSERT, "at-once"))
     assert await kept() == 10
     await use_all_connections()
+
+
+async def test_what_was_done_meanwhile_leaves_nothing_to_the_collector() -> None:
+    left: list[weakref.ref[object]] = []
+
+    async def insert_known() -> None:
+        left.append(weakref.ref(asyncio.current_task()))
+        await database.execute(INSERT, "meanwhile")
+
+    gc.disable()
+    try:
+        async with database.one_transaction(nothing), database.transaction():
+            await database.meanwhile(insert_known())
+        await asyncio.sleep(0)
+        assert left[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("after", [read, insert, nothing, undo])

@@ -222,14 +222,20 @@ async def test_requests_leave_nothing_to_the_collector() -> None:
     for app in (at_once, by_messages):
         async with serving(app) as port, Connection(port) as client:
             assert await client.answer(GET) == (200, b"hello")
-            gc.collect()
             gc.disable()
             try:
-                for _ in range(20):
-                    await client.answer(GET)
-                assert gc.collect() < 20
+                # The least of some tries: what other tests of this process began may end in between, once.
+                assert min([await _left(client) for _ in range(4)]) < 20
             finally:
                 gc.enable()
+
+
+async def _left(client: Connection) -> int:
+    """Objects that twenty requests leave to the collector."""
+    gc.collect()
+    for _ in range(20):
+        await client.answer(GET)
+    return gc.collect()
 
 
 async def test_broken_request_is_refused_after_the_answers_to_those_before_it() -> None:
