@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple
 
 from models import database, granted
-from models.driving import NEVER, RARE, SELDOM, Short, all_rivals, driver, is_open, is_range, may_begin
+from models.driving import NEVER, RARE, SELDOM, Depths, Short, Singly, all_rivals, driver, is_open, is_range, may_begin
 from models.filters import AnyOf, Condition, Equals, Everything, Granted, HasFile, HasPair, OneOf
 from models.merged import LOOKED_UP
 from models.pages import Bounds, Scope, digest
@@ -21,8 +21,6 @@ _FEW = 2_000
 _SOME = 10_000  # of a list that is in no order
 _NEVER = (1 << 63) - 1
 _SHORT = -(1 << 62)  # is added to what lists of fewer than _FEW reach
-# PostgreSQL before 17 compares each grant with all keys, instead of going through both side by side.
-_ONE_BY_ONE = "current_setting('server_version_num')::integer < 170000"
 
 
 class Depth(NamedTuple):
@@ -72,19 +70,21 @@ def _begun(scope: Scope, condition: Condition, bounds: Bounds) -> bytes:
     return digest(scope.tenant_id, condition, bounds.limit, bounds.backward)
 
 
-def _sql(scope: Scope, condition: Condition, depths: dict[Condition, float]) -> Sql:
+def _sql(scope: Scope, condition: Condition, depths: Depths) -> Sql:
     return Sql(scope.tenant_id, depths, is_open=is_open(condition, depths))
 
 
-async def _ask(tenant_id: int, rivals: list[Condition]) -> dict[Condition, float]:
+async def _ask(tenant_id: int, rivals: list[Condition | Singly]) -> dict[Condition | Singly, float]:
     question = Sql(tenant_id, is_open=False)
-    reaches: dict[Condition, str] = {}
+    given = next((rival for rival in rivals if isinstance(rival, Granted)), None)
+    reaches: dict[Condition | Singly, str] = {}
     for rival in rivals:
         if isinstance(rival, Granted):
-            of_objects, of_grants = granted.reaches(question, rival, sample=_SAMPLE, never=_NEVER)
-            reaches |= {Everything(): of_objects, rival: of_grants}
-        elif rival != Everything():
+            reaches[rival] = granted.reach(question, rival, sample=_SAMPLE, seldom=_NEVER - 1, never=_NEVER)
+        elif not isinstance(rival, Singly):
             reaches[rival] = _reach(question, rival)
+        elif given is not None:
+            reaches[rival] = _reach(question.of_grants(given), rival.of)
     newest = f"SELECT o.id FROM objects o WHERE {question.rows('o')} ORDER BY o.id DESC LIMIT 1"
     asked = question.statement(
         f"SELECT ({newest}) AS newest, ARRAY[{', '.join(reaches.values())}]::bigint[] AS reaches"
@@ -108,14 +108,17 @@ def _reach(sql: Sql, condition: Condition) -> str:
     """
     if isinstance(condition, AnyOf):
         return f"greatest({', '.join(_reach(sql, driver(part)[0]) for part in condition.of)})"
+    if isinstance(condition, Everything) and sql.given is not None:
+        return _hundredth(f"{granted.singly(sql, sql.given, 'g')} ORDER BY g.object_pk DESC")
     if isinstance(condition, HasFile):
+        if sql.given is not None:
+            return str(_NEVER - 1)  # there is none
         file = sql.alias()
         where = f"{file}.tenant_id = {sql.tenant}{sql.file(condition, file)}"
-        newest = f"SELECT {file}.object_pk FROM uploads {file} WHERE {where} ORDER BY {file}.object_pk DESC"
-        return f"coalesce(({newest} OFFSET {_SAMPLE - 1} LIMIT 1), 0)"
+        return _hundredth(f"SELECT {file}.object_pk FROM uploads {file} WHERE {where} ORDER BY {file}.object_pk DESC")
     assert isinstance(condition, HasPair)  # noqa: S101 -- driving.rivals sends nothing else here
     pair = sql.alias()
-    begin = f"FROM object_pairs {pair} WHERE {pair}.tenant_id = {sql.tenant}"
+    begin = f"FROM {sql.pairs(pair)}"
     if isinstance(condition.test, OneOf):
         one = sql.pair(HasPair(condition.key, Equals("")), pair, value="w.value")
         return f"(SELECT coalesce(max({_in_order(pair, begin + one)}), {_SHORT}) FROM {sql.unnested(condition.test)})"
@@ -128,8 +131,10 @@ def _reach(sql: Sql, condition: Condition) -> str:
     return f"(SELECT {reach} FROM ({counted}) AS c)"
 
 
+def _hundredth(listed: str) -> str:
+    return f"coalesce(({listed} OFFSET {_SAMPLE - 1} LIMIT 1), 0)"
+
+
 def _in_order(pair: str, found: str) -> str:
     newest = f"SELECT {pair}.object_pk {found} ORDER BY {pair}.object_pk DESC"
-    many = f"EXISTS ({newest} OFFSET {_FEW - 1} LIMIT 1)"
-    hundredth = f"coalesce(({newest} OFFSET {_SAMPLE - 1} LIMIT 1), 0)"
-    return f"({hundredth} + CASE WHEN {_ONE_BY_ONE} OR {many} THEN 0 ELSE {_SHORT} END)"
+    return f"({_hundredth(newest)} + CASE WHEN EXISTS ({newest} OFFSET {_FEW - 1} LIMIT 1) THEN 0 ELSE {_SHORT} END)"

@@ -12,8 +12,20 @@ from typing import TYPE_CHECKING
 
 from models import granted, merged, zones
 from models.distinct import distinct, united
-from models.driving import FAR, RARE, Both, distance, driver, flat, in_no_order, lead
-from models.filters import All, AnyOf, Condition, Equals, Granted, HasFile, HasPair, InBatch, InOuterBatch, OneOf
+from models.driving import RARE, Both, by_grants, driver, flat, in_no_order, lead, lead_of_batch
+from models.filters import (
+    All,
+    AnyOf,
+    Condition,
+    Equals,
+    Everything,
+    Granted,
+    HasFile,
+    HasPair,
+    InBatch,
+    InOuterBatch,
+    OneOf,
+)
 
 if TYPE_CHECKING:
     from models.sql import Narrow, Sql
@@ -25,10 +37,10 @@ def source(sql: "Sql", condition: Condition, narrow: "Narrow", end: str) -> str:
     ``narrow`` bounds a key expression (the cursor), ``end`` is "ORDER BY object_pk ... LIMIT ..." or empty: each
     part of a union needs only as many rows as the page.
     """
+    if split := by_grants(condition, sql.depths):
+        return _granted(sql, *split, narrow, end)
+    narrow = zones.narrowed(sql, condition, _begun(sql, condition, narrow, end), end)
     sources = []
-    narrow = zones.narrowed(sql, condition, narrow, end)
-    if sql.begins:
-        narrow = merged.newest(sql, lead(condition, sql.depths, alone=True)[0], narrow, end)
     for driving, others, chosen in ways(sql, condition):
         sources.append(_driven(sql, driving, others, lambda key, c=chosen: f"{c} AND {narrow(key)}", end))  # type: ignore[misc]
     if len(sources) == 1:
@@ -36,42 +48,52 @@ def source(sql: "Sql", condition: Condition, narrow: "Narrow", end: str) -> str:
     return f"SELECT object_pk FROM ({' UNION ALL '.join(f'({one})' for one in sources)}) AS c {end}"
 
 
+def _granted(sql: "Sql", given: Granted, rest: Condition, narrow: "Narrow", end: str) -> str:
+    """What is granted singly, by its own lists, and what each granted batch has."""
+    own = sql.of_grants(given)
+    narrow = _begun(own, rest, narrow, end)
+    listed = _driven(own, *lead(rest, own.depths, alone=own.begins), zones.narrowed(own, rest, narrow, end), end)
+    batch = sql.alias()
+    led, others = lead_of_batch(rest, sql.depths)
+    of_batch = _driven(sql, led, All((InOuterBatch(f"{batch}.batch_pk"), others)), narrow, end)
+    user = sql.bind(given.user_id, "bigint")
+    of_batches = (
+        f"SELECT l.object_pk FROM grants {batch} CROSS JOIN LATERAL ({of_batch}) AS l"
+        f" WHERE {batch}.user_id = {user} AND {batch}.object_pk IS NULL {end}"
+    )
+    return united([listed, of_batches], end)
+
+
+def _begun(sql: "Sql", condition: Condition, narrow: "Narrow", end: str) -> "Narrow":
+    return merged.newest(sql, lead(condition, sql.depths, alone=True)[0], narrow, end) if sql.begins else narrow
+
+
 def _driven(sql: "Sql", driving: Condition | Both, others: Condition, narrow: "Narrow", end: str) -> str:
-    if isinstance(driving, AnyOf) and distance(driving) < FAR:
+    if isinstance(driving, AnyOf):
         parts = [_driven(sql, *driver(All((part, others))), narrow, end) for part in driving.of]
         return united(parts, end)
     if isinstance(driving, Granted):
-        singly = any(isinstance(part, InBatch | InOuterBatch) for part in flat(others))
-        return granted.source(sql, driving, others, narrow, end, singly=singly)
+        return _driven(sql.of_grants(driving), Everything(), others, narrow, end)
     if isinstance(driving, Both):
         return merged.source(sql, driving, others, narrow, end)
-    if isinstance(driving, HasFile):
-        file = sql.alias()
-        key = f"{file}.object_pk"
-        test = sql.test(others, key, f"(SELECT batch_pk FROM objects WHERE id = {key})")
-        where = f"{file}.tenant_id = {sql.tenant}{sql.file(driving, file)} AND {test} AND {narrow(key)}"
-        return f"SELECT {key} FROM uploads {file} WHERE {where} {end}"
     if not isinstance(driving, HasPair):
-        test = sql.test(All((driving, others)), "o.id", "o.batch_pk")
-        tests = f"{sql.rows('o')} AND {test} AND {narrow('o.id')}"
-        return f"SELECT o.id AS object_pk FROM objects o WHERE {tests} {end}"
+        return _in_order(sql, driving, others, narrow, end)
     # An object has a pair once, but may have several of a key or of a value.
     once = driving.key is not None and isinstance(driving.test, Equals | OneOf)
     rest = flat(others)
     batch = next((part for part in rest if isinstance(part, InBatch | InOuterBatch)), None)
+    pair = sql.alias()
     if batch is None:
         if in_no_order(driving) and sql.depths.get(driving) == RARE:
             return _short(sql, driving, others, narrow, end)
-        pair = sql.alias()
-        begin = f"{pair}.tenant_id = {sql.tenant}"
+        pairs = sql.pairs(pair)
     else:
         others = All(tuple(part for part in rest if part is not batch))
         if not once:
             return _unordered(sql, batch, driving, others, narrow, end)
-        pair = sql.alias()
-        begin = sql.test(batch, "null", f"{pair}.batch_pk")
+        pairs = f"object_pairs {pair} WHERE {sql.test(batch, 'null', f'{pair}.batch_pk')}"
     key = f"{pair}.object_pk"
-    select = f"SELECT {'' if once else distinct(key)} {key} FROM object_pairs {pair} WHERE {begin}"
+    select = f"SELECT {'' if once else distinct(key)} {key} FROM {pairs}"
     tests = f"{sql.test(others, key, f'{pair}.batch_pk')} AND {narrow(key)} {end}"
     if isinstance(driving.test, OneOf):  # one ordered index range per value, however many values
         one = sql.pair(HasPair(driving.key, Equals("")), pair, value="w.value")
@@ -79,6 +101,23 @@ def _driven(sql: "Sql", driving: Condition | Both, others: Condition, narrow: "N
         found = f"{values} CROSS JOIN LATERAL ({select}{one} AND {tests}) AS l {end}"
         return f"SELECT {distinct('object_pk')} object_pk FROM {found}"
     return f"{select}{sql.pair(driving, pair)} AND {tests}"
+
+
+def _in_order(sql: "Sql", driving: Condition, others: Condition, narrow: "Narrow", end: str) -> str:
+    """Without a list of pairs: all grants, all objects, or those with a file in some state."""
+    one = sql.alias()
+    key, batch = f"{one}.object_pk", f"{one}.batch_pk"
+    tested: Condition = All((driving, others))
+    if sql.given is not None:
+        select = granted.singly(sql, sql.given, one)
+    elif isinstance(driving, HasFile):
+        batch, tested = f"(SELECT batch_pk FROM objects WHERE id = {key})", others
+        where = f"{one}.tenant_id = {sql.tenant}{sql.file(driving, one)}"
+        select = f"SELECT {key} FROM uploads {one} WHERE {where}"
+    else:
+        key = f"{one}.id"
+        select = f"SELECT {key} AS object_pk FROM objects {one} WHERE {sql.rows(one)}"
+    return f"{select} AND {sql.test(tested, key, batch)} AND {narrow(key)} {end}"
 
 
 def _unordered(sql: "Sql", batch: Condition, driving: HasPair, others: Condition, narrow: "Narrow", end: str) -> str:
@@ -99,9 +138,9 @@ def _short(sql: "Sql", driving: HasPair, others: Condition, narrow: "Narrow", en
     """Of a short list in no order, which is found first for the same reason: all of it, and then put in order."""
     pair, found = sql.alias(), sql.alias()
     key = f"({pair}.object_pk + 0)"
-    where = f"{pair}.tenant_id = {sql.tenant}{sql.pair(driving, pair)} AND {narrow(key)}"
+    pairs = f"{sql.pairs(pair)}{sql.pair(driving, pair)} AND {narrow(key)}"
     order = end.partition(" LIMIT ")[0]
-    listed = f"SELECT {distinct(key)} {key} AS object_pk FROM object_pairs {pair} WHERE {where} {order} OFFSET 0"
+    listed = f"SELECT {distinct(key)} {key} AS object_pk FROM {pairs} {order} OFFSET 0"
     test = sql.test(others, f"{found}.object_pk", f"(SELECT batch_pk FROM objects WHERE id = {found}.object_pk)")
     return f"SELECT object_pk FROM ({listed}) AS {found} WHERE {test} {end}"
 

@@ -2,12 +2,17 @@
 
 The list that is thinnest leads to the page in the fewest steps, each of its entries being looked up in the others. A
 look-up takes as long as reading some thirty entries of a list: where another is not denser than that, the two are
-merged. A short list is found as a whole, and then among grants.
+merged.
+
+What is granted to a user has lists of its own: those of what is granted singly, and in each batch that is granted those
+of the batch. The tenant's lists lead a user, and are tested for grants, where he sees so many batches that most objects
+are visible anyway, or where they are thinner than these.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from models.filters import (
     All,
@@ -46,35 +51,76 @@ class Short(float):
 class Both:
     """Two parts of an AND that drive together: lists in key order, in which an object stands once."""
 
-    one: HasPair | Granted
+    one: HasPair
     other: tuple[HasPair, ...]  # any of them
-    is_short: bool = False  # of the other, and the one are grants
 
 
-def rivals(condition: Condition) -> list[Condition]:
+@dataclass(frozen=True, slots=True)
+class Singly:
+    """A list of what is granted singly; of everything, the grants themselves."""
+
+    of: Condition
+
+
+Depths: TypeAlias = Mapping[Condition | Singly, float]  # how far back, in keys, the newest of the lists reach
+
+
+def rivals(condition: Condition) -> list[Condition | Singly]:
     """The lists whose lengths decide which way to go, none where there is but one way."""
     parts = flat(condition)
-    able = leading(parts)
+    given = next((part for part in parts if isinstance(part, Granted)), None)
+    found = lists(condition)
+    if given is not None and not _of_batch(parts):
+        if any(distance(part) == 0 for part in parts):
+            return []
+        return [*found, given, *(Singly(one) for one in (Everything(), *found))]
+    if len(found) == 1 and not (is_range(found[0]) and not _of_batch(parts)):
+        return []
+    return [*found]
+
+
+def lists(condition: Condition) -> list[Condition]:
+    """Those that may lead, none where something is found by its id."""
+    able = leading(flat(condition))
     if any(distance(part) == 0 for part in able):
         return []
+    return sorted((part for part in able if 0 < distance(part) < FAR), key=distance)[:_MOST_RIVALS]
+
+
+def by_grants(condition: Condition, depths: Depths) -> tuple[Granted, Condition] | None:
+    """Whether a user's own lists lead: what is granted, and the rest of the AND."""
+    parts = flat(condition)
     given = next((part for part in parts if isinstance(part, Granted)), None)
-    if given is not None and _of_batch(parts):
-        return rivals(All(tuple(part for part in parts if part is not given)))
-    lists = sorted((part for part in able if 0 < distance(part) < FAR - 1), key=distance)[:_MOST_RIVALS]
-    if given is not None:
-        return [*lists, Everything(), given]  # the objects themselves, and the grants
-    if len(lists) == 1 and not (is_range(lists[0]) and not _of_batch(parts)):
-        return []
-    return lists
+    if given is None or _of_batch(parts) or any(distance(part) == 0 for part in parts):
+        return None
+    if depths.get(given) == NEVER:
+        return None
+    of_batches, singly = depths.get(given, RARE), depths.get(Singly(Everything()), RARE)
+    for one in lists(condition):
+        depth = depths.get(one, NEVER)
+        if alternatives(one):
+            is_led = of_batches == SELDOM and (depth == RARE or isinstance(depth, Short))
+        else:
+            is_led = depth > (of_batches if _is_of_pairs(one) else min(of_batches, singly))
+        if is_led:
+            return None
+    return given, All(tuple(part for part in parts if part is not given))
 
 
-def all_rivals(condition: Condition) -> Iterator[Condition]:
+def _is_of_pairs(condition: Condition) -> bool:
+    """Whether there is such a list of what is granted singly: of files there is none."""
+    if isinstance(condition, AnyOf):
+        return all(_is_of_pairs(driver(one)[0]) for one in condition.of)
+    return isinstance(condition, HasPair)
+
+
+def all_rivals(condition: Condition) -> Iterator[Condition | Singly]:
     """Those of the condition, and of what is asked in it of the objects of a batch."""
     yield from rivals(condition)
     yield from _of_objects(condition)
 
 
-def _of_objects(condition: Condition) -> Iterator[Condition]:
+def _of_objects(condition: Condition) -> Iterator[Condition | Singly]:
     match condition:
         case All(of) | AnyOf(of):
             for part in of:
@@ -86,14 +132,9 @@ def _of_objects(condition: Condition) -> Iterator[Condition]:
             yield from some if len(some) > 1 else ()
 
 
-def lead(
-    condition: Condition, depths: Mapping[Condition, float], *, alone: bool = False
-) -> tuple[Condition | Both, Condition]:
-    """What drives an AND (``alone``: one part), and what remains to be tested.
-
-    ``depths`` are how far back, in keys, the newest of the lists reach.
-    """
-    known = [(depths[part], -place, part) for place, part in enumerate(rivals(condition)) if part in depths]
+def lead(condition: Condition, depths: Depths, *, alone: bool = False) -> tuple[Condition | Both, Condition]:
+    """What drives an AND (``alone``: one part), and what remains to be tested."""
+    known = [(depths[part], -place, part) for place, part in enumerate(lists(condition)) if part in depths]
     if not known:
         return driver(condition)
     (depth, _, first), *others = sorted(known, reverse=True)
@@ -104,22 +145,32 @@ def lead(
         for other_depth, _, other in others:
             merged = both(first, other)
             if merged is not None and depth <= _AS_DENSE * other_depth:
-                taken = [first, other]
-                is_short = isinstance(merged.one, Granted) and any(isinstance(depths[one], Short) for one in taken)
-                led = replace(merged, is_short=is_short)
+                led, taken = merged, [first, other]
                 break
     return led, All(tuple(part for part in parts if not any(part is one for one in taken)))
 
 
-def may_begin(condition: Condition, depths: Mapping[Condition, float]) -> bool:
+def lead_of_batch(condition: Condition, depths: Depths) -> tuple[Condition, Condition]:
+    """The same in a batch that is granted as a whole: a list that it has in key order, or its objects themselves."""
+    found = [
+        (depths.get(part, NEVER), -place, part) for place, part in enumerate(lists(condition)) if alternatives(part)
+    ]
+    led = max(found)[2] if found else Everything()
+    return led, All(tuple(part for part in flat(condition) if part is not led))
+
+
+def may_begin(condition: Condition, depths: Depths) -> bool:
     """Whether to look up the newest of the thinnest of lists that are to be merged, before they are."""
+    if split := by_grants(condition, depths):
+        return may_begin(split[1], of_grants(depths))
     led, first = (lead(condition, depths, alone=alone)[0] for alone in (False, True))
-    is_one = isinstance(first, Granted) or (isinstance(first, HasPair) and isinstance(first.test, Equals))
-    return is_one and isinstance(led, Both) and not led.is_short
+    return isinstance(led, Both) and isinstance(first, HasPair) and isinstance(first.test, Equals)
 
 
-def is_open(condition: Condition, depths: Mapping[Condition, float]) -> bool:
+def is_open(condition: Condition, depths: Depths) -> bool:
     """Whether how many rows the values have decides what is quickest: lists to be merged, or in no order."""
+    if split := by_grants(condition, depths):
+        return is_open(split[1], of_grants(depths))
     led = lead(condition, depths)[0]
     is_known = not isinstance(led, Both) and depths.get(led) == RARE and in_no_order(led)
     return not is_known and not _of_batch(flat(condition)) and _is_open(led)
@@ -127,8 +178,8 @@ def is_open(condition: Condition, depths: Mapping[Condition, float]) -> bool:
 
 def _is_open(led: Condition | Both) -> bool:
     match led:
-        case Both(is_short=is_short):
-            return not is_short
+        case Both():
+            return True
         case AnyOf(of):
             return any(_is_open(part) for one in of for part in flat(one))
         case HasPair(key, test):
@@ -137,10 +188,15 @@ def _is_open(led: Condition | Both) -> bool:
             return False
 
 
+def of_grants(depths: Depths) -> Depths:
+    """Those of what is granted singly."""
+    return {one.of: depth for one, depth in depths.items() if isinstance(one, Singly)}
+
+
 def both(one: Condition, other: Condition) -> Both | None:
     for first, second in ((one, other), (other, one)):
-        if (isinstance(first, Granted) or len(alternatives(first)) == 1) and (some := alternatives(second)):
-            return Both(first, some)  # type: ignore[arg-type]  # what is its only alternative is a HasPair
+        if len(alternatives(first)) == 1 and (some := alternatives(second)):
+            return Both(alternatives(first)[0], some)
     return None
 
 
@@ -174,9 +230,9 @@ def _of_batch(parts: list[Condition]) -> bool:
 def driver(condition: Condition) -> tuple[Condition, Condition]:
     """The part of an AND whose index leads to the rows, going by its kind alone, and what remains to be tested."""
     parts = flat(condition)
-    if not parts:
-        return Everything(), Everything()
-    driving = min(leading(parts), key=distance)
+    driving = min(leading(parts), key=distance, default=None)
+    if driving is None or distance(driving) >= FAR:
+        return Everything(), All(tuple(parts))
     return driving, All(tuple(part for part in parts if part is not driving))
 
 
@@ -207,8 +263,6 @@ def distance(condition: Condition) -> int:
             return 21
         case HasPair():
             return 22
-        case Granted():
-            return FAR - 1  # where it may drive, driven.py considers it by itself
         case _:
             return FAR
 

@@ -6,8 +6,8 @@ count stops at a bound, so that the work is bounded by what is shown, not by wha
 
 from collections.abc import Sequence
 
-from models import database, granted
-from models.filters import HEAD_CHARACTERS, Condition, Everything, Granted, after_prefix
+from models import database, driven
+from models.filters import HEAD_CHARACTERS, Condition, Granted, after_prefix
 from models.pages import Row, Scope
 from models.sql import Sql
 
@@ -69,7 +69,7 @@ def _few(sql: Sql, within: Granted, column: str, wanted: str, limit: int) -> tup
     A table for the WITH clause, a condition that is true where they are not few, and the counts where they are.
     """
     end = f"LIMIT {MOST_READ + 1}"  # in no order, so that it ends as soon as there are more
-    source = granted.source(sql, within, Everything(), lambda _: "true", end, singly=False)
+    source = driven.source(sql, within, lambda _: "true", end)
     are_few = f"(SELECT count(*) FROM visible) <= {MOST_READ}"
     counts = (
         f"UNION ALL (SELECT p.{column}, least(count(DISTINCT p.object_pk), {MOST_COUNTED + 1}) FROM visible v"

@@ -13,12 +13,14 @@ then, for all values and tenants, which takes it a fifth of the time, and tests 
 What is best done in one of several ways, depending on values (``driving.is_open``), is planned each time with them.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+import copy
+import itertools
+from collections.abc import Callable, Hashable, Iterator
 from functools import cached_property
 from typing import TypeAlias
 
 from models import driven, granted, ids
-from models.driving import Both
+from models.driving import Both, Depths, of_grants
 from models.errors import BadInput
 from models.filters import (
     HEAD_CHARACTERS,
@@ -60,7 +62,7 @@ class Sql:
     def __init__(
         self,
         tenant_id: int,
-        depths: Mapping[Condition, float] | None = None,
+        depths: Depths | None = None,
         *,
         is_open: bool = True,
         begins: bool = False,
@@ -73,11 +75,18 @@ class Sql:
         self.arguments: list[object] = []
         self._bound: dict[tuple[object, str], str] = {}
         self._tenant_id = tenant_id
-        self._aliases = 0
+        self._aliases = itertools.count(1)
         self._choices: list[str] = []
         self._is_open = is_open
         self.begins = begins
-        self.depths = depths or {}
+        self.depths: Depths = depths or {}
+        self.given: Granted | None = None
+
+    def of_grants(self, given: Granted) -> "Sql":
+        """The same statement where it is about what is granted to a user singly."""
+        own = copy.copy(self)
+        own.given, own.depths = given, of_grants(self.depths)
+        return own
 
     @cached_property
     def tenant(self) -> str:
@@ -131,10 +140,18 @@ class Sql:
 
     def alias(self) -> str:
         """Raises BadInput where alternatives, each tested for all the rest, would make a plan of gigabytes."""
-        self._aliases += 1
-        if self._aliases > MOST_LOOKUPS:
+        if (number := next(self._aliases)) > MOST_LOOKUPS:
             raise BadInput('The filter combines too many alternatives: use "in" for several values, or ask in parts.')
-        return f"p{self._aliases}"
+        return f"p{number}"
+
+    def pairs(self, *aliases: str) -> str:
+        """A FROM clause and the begin of its WHERE: of lists of pairs, each under an alias."""
+        if self.given is None:
+            table, column, whose = "object_pairs", "tenant_id", self.tenant
+        else:
+            table, column, whose = "granted_pairs", "user_id", self.bind(self.given.user_id, "bigint")
+        tables = ", ".join(f"{table} {alias}" for alias in aliases)
+        return f"{tables} WHERE {' AND '.join(f'{alias}.{column} = {whose}' for alias in aliases)}"
 
     # -- tests ---------------------------------------------------------------------------------------------------
 
@@ -156,7 +173,8 @@ class Sql:
             case HasPair():
                 pair = self.alias()
                 found = f"{pair}.object_pk = {key}{self.pair(condition, pair, listed=False)}"
-                return f"EXISTS (SELECT FROM object_pairs {pair} WHERE {found} OFFSET 0)"
+                pairs = f"object_pairs {pair} WHERE" if self.given is None else f"{self.pairs(pair)} AND"
+                return f"EXISTS (SELECT FROM {pairs} {found} OFFSET 0)"
             case HasFile():
                 file = self.alias()
                 return f"EXISTS (SELECT FROM uploads {file} WHERE {file}.object_pk = {key}{self.file(condition, file)})"

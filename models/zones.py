@@ -52,6 +52,6 @@ def _from_first(sql: "Sql", condition: HasPair, narrow: "Narrow", *, is_descendi
 
 def _in_zone(sql: "Sql", pair: str, condition: HasPair, compares: str) -> str:
     return (
-        f"object_pairs {pair} WHERE {pair}.tenant_id = {sql.tenant}{sql.pair(condition, pair)}"
+        f"{sql.pairs(pair)}{sql.pair(condition, pair)}"
         f" AND {pair}.number IS NOT NULL AND ({pair}.object_pk >> {_BITS}) {compares} z.zone"
     )

@@ -72,6 +72,7 @@ EXEMPT = {
 # Columns that tell the tenant as well as its own: the statement may choose no index that begins with the tenant.
 LIKE_TENANT = {
     ("grants", "user_id"): "a grant is of its user's tenant, by foreign key, and the user is who asks",
+    ("granted_pairs", "user_id"): "as above: it is of a grant, by foreign key",
 }
 
 _tables: set[str] = set()
@@ -96,7 +97,7 @@ async def tables_of_tenants(url: str) -> frozenset[str]:
     try:
         rows = await connection.fetch(
             "SELECT table_name FROM information_schema.columns"
-            " WHERE table_schema = 'public' AND column_name = 'tenant_id'"
+            " WHERE table_schema = 'public' AND (column_name = 'tenant_id' OR table_name = 'granted_pairs')"
         )
     finally:
         await connection.close()

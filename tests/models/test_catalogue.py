@@ -65,6 +65,10 @@ FOREIGN_KEYS = {
     ),
 }
 OTHER_KEYS = {
+    "granted_pairs_grant_fkey": (
+        "FOREIGN KEY (user_id, batch_pk, object_pk) REFERENCES grants(user_id, batch_pk, object_pk) ON DELETE CASCADE"
+    ),
+    "granted_pairs_pkey": "PRIMARY KEY (object_pk, user_id, key, value)",
     "object_pairs_pkey": "PRIMARY KEY (object_pk, key, value)",
     "usage_changes_pkey": "PRIMARY KEY (tenant_id, id)",
     "idempotent_answers_pkey": "PRIMARY KEY (tenant_id, key_sha256)",
@@ -121,11 +125,20 @@ PAIRS_INDEXES = {
     ),
     "object_pairs_number": "object_pairs USING btree (tenant_id, number, object_pk) WHERE (number IS NOT NULL)",
 }
+GRANTED_INDEXES = {
+    name.replace("object_pairs", "granted_pairs"): index.replace("object_pairs", "granted_pairs").replace(
+        "tenant_id", "user_id"
+    )
+    for name, index in PAIRS_INDEXES.items()
+    if name != "object_pairs_batch"
+}
 TRIGGERS = {
     "object_pairs_add": "AFTER INSERT ON objects REFERENCING NEW TABLE AS new_objects",
     "object_pairs_remove": "AFTER DELETE ON objects REFERENCING OLD TABLE AS old_objects",
     "object_pairs_change": ("AFTER UPDATE ON objects REFERENCING OLD TABLE AS old_objects NEW TABLE AS new_objects"),
     "object_pairs_clear": "AFTER TRUNCATE ON objects",
+    "object_pairs_granted": "AFTER UPDATE ON objects REFERENCING OLD TABLE AS old_objects NEW TABLE AS new_objects",
+    "granted_pairs_add": "AFTER INSERT ON grants REFERENCING NEW TABLE AS new_grants",
     "deletions_add": "AFTER DELETE ON uploads REFERENCING OLD TABLE AS old_uploads",
     "deletions_add_all": "BEFORE TRUNCATE ON uploads",
     "audit_log_keep": "BEFORE DELETE OR UPDATE OR TRUNCATE ON audit_log",
@@ -165,6 +178,8 @@ FUNCTIONS = {
     "object_pairs_remove": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
     "object_pairs_change": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
     "object_pairs_clear": ("plpgsql", "volatile", False, "unsafe", WHEREVER),
+    "object_pairs_granted": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
+    "granted_pairs_add": ("plpgsql", "volatile", False, "unsafe", BY_INDEX),
     "deletion_over": ("sql", "stable", False, "unsafe", None),
     "deletion_reserved": ("sql", "stable", False, "unsafe", None),
     "deletion_until": ("sql", "stable", False, "unsafe", None),
@@ -260,13 +275,14 @@ async def test_every_reference_is_declared_and_stays_within_the_tenant() -> None
         ("uploads", "object_pk"),
         ("syncs", "object_pk"),
         ("drift_reports", "source_id"),
+        ("granted_pairs", None),  # of the grant of a user
         ("users", None),
         ("canary_alerts", None),
     }
 
 
 async def test_tables_have_the_indexes_that_the_models_mean() -> None:
-    expected = PAIRS_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES | ANSWERS_INDEXES | REAPER_INDEXES
+    expected = PAIRS_INDEXES | GRANTED_INDEXES | UPLOADS_INDEXES | GRANTS_INDEXES | ANSWERS_INDEXES | REAPER_INDEXES
     expected |= SYNCS_INDEXES | AUDIT_INDEXES
     for model in MODELS:
         for index in model._meta.indexes:
@@ -275,7 +291,7 @@ async def test_tables_have_the_indexes_that_the_models_mean() -> None:
             expected[index.name] = f"{table_of(model)} USING btree ({columns_of(model, index.fields)})"
     found = await of_catalogue(
         "SELECT i.relname, pg_get_indexdef(i.oid) FROM pg_index x JOIN pg_class i ON i.oid = indexrelid"
-        " JOIN tables t ON t.oid = indrelid WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.oid)"
+        " JOIN tables t ON t.oid = indrelid WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.oid AND contype <> 'f')"
     )
     plain = {name: f"CREATE INDEX {name} ON public.{rest}" for name, rest in expected.items()}
     unique = {name: f"CREATE UNIQUE INDEX {name} ON public.{rest}" for name, rest in UNIQUE_INDEXES.items()}

@@ -14,6 +14,7 @@ KEY = "INSERT INTO api_keys (id, tenant_id, user_id, name, public_id, secret_sha
 BATCH = "INSERT INTO batches (id, tenant_id, batch_id, created_by_id) VALUES"
 SEAL = "UPDATE batches SET (sealed_at, sealed_by_id, digest) = ROW(now(),"
 OBJECT = "INSERT INTO objects (id, tenant_id, batch_pk, object_id, data, updated_at) VALUES"
+GRANTED_PAIR = "INSERT INTO granted_pairs (user_id, batch_pk, object_pk, key, value) VALUES"
 PAIR = "INSERT INTO object_pairs (tenant_id, batch_pk, object_pk, key, value) VALUES"
 UPLOAD = (
     "INSERT INTO uploads (id, tenant_id, object_pk, batch_pk, bucket, key, name, content_type, size_bytes, state,"
@@ -144,6 +145,8 @@ REFUSED = [
     ("grants_granted_by_fkey", "UPDATE grants SET granted_by_id = 20"),
     ("grants_batch_fkey", f"{GRANT} (7002, 1, 10, 2000, null, 'VIEW', 10, now())"),
     ("grants_object_fkey", f"{GRANT} (7002, 1, 10, 1000, 2001, 'VIEW', 10, now())"),
+    ("granted_pairs_pkey", f"{GRANTED_PAIR} (10, 1000, 1001, 'k', 'v')"),
+    ("granted_pairs_grant_fkey", f"{GRANTED_PAIR} (20, 1000, 1001, 'k', 'v')"),
     ("deletions_pkey", f"{DELETION} (1, 1, 'bucket', 'other', 0, now(), now(), now(), 0)"),
     ("users_oidc_subject_unique", "UPDATE users SET oidc_subject = 'one'"),
     ("users_oidc_subject_not_empty", "UPDATE users SET oidc_subject = ''"),

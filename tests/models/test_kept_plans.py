@@ -6,7 +6,7 @@ from typing import TypeAlias
 import pytest
 
 from models import database, reads
-from models.driving import NEVER, RARE, SELDOM, Short, is_open
+from models.driving import NEVER, RARE, SELDOM, Depths, Short, Singly, is_open
 from models.filters import All, AnyOf, Compares, Condition, Everything, Granted, HasPair, InBatch, Not, StartsWith
 from models.merged import LOOKED_UP
 from models.pages import Bounds, Scope
@@ -60,15 +60,17 @@ async def test_the_plan_of_what_depends_on_values_is_made_each_time(shared: Shar
     assert not await is_kept(shared, MADE_ANEW[name])
 
 
-OPEN: list[tuple[Condition, dict[Condition, float], bool]] = [
+OPEN: list[tuple[Condition, Depths, bool]] = [
     (ALL, {}, False),
     (A, {}, False),
     (Not(A), {}, False),
     (All((A, B)), {A: 10, B: 10}, True),  # merged
     (All((A, B)), {A: RARE, B: 10}, False),
-    (All((MEMBER, A)), {A: 10, ALL: NEVER, MEMBER: 10}, True),
-    (All((MEMBER, A)), {A: 10, ALL: NEVER, MEMBER: RARE}, False),
-    (All((MEMBER, A)), {A: Short(10), ALL: NEVER, MEMBER: 10}, False),
+    (All((MEMBER, A)), {A: 10, MEMBER: 10, Singly(A): 10}, False),
+    (All((MEMBER, A, B)), {A: RARE, B: 10, MEMBER: 10, Singly(A): 10, Singly(B): 10}, True),
+    (All((MEMBER, A, B)), {A: 10, B: 10, MEMBER: RARE, Singly(A): RARE, Singly(B): 10}, False),
+    (All((MEMBER, A, B)), {A: Short(10), B: 10, MEMBER: SELDOM}, True),
+    (All((MEMBER, RANGE)), {RANGE: SELDOM, MEMBER: RARE, Singly(RANGE): RARE}, False),
     (RANGE, {RANGE: RARE}, False),
     (RANGE, {RANGE: SELDOM}, True),
     (All((A, RANGE)), {A: 10, RANGE: RARE}, False),
@@ -81,6 +83,6 @@ OPEN: list[tuple[Condition, dict[Condition, float], bool]] = [
 
 @pytest.mark.parametrize(("condition", "known", "expected"), OPEN)
 def test_what_is_merged_or_in_no_order_depends_on_values(
-    condition: Condition, known: dict[Condition, float], *, expected: bool
+    condition: Condition, known: Depths, *, expected: bool
 ) -> None:
     assert is_open(condition, known) is expected

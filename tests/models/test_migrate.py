@@ -32,6 +32,7 @@ ALL = [
     "0014_drift",
     "0016_zones",
     "0017_hashes",
+    "0018_granted",
 ]
 NOTES = {"tortoise_migrations", "tortoise_migrations_id_seq", "tortoise_migrations_pkey", "uid_tortoise_mi_app_3803a5"}
 

@@ -2,8 +2,8 @@
 
 import random
 import secrets
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import permutations
 from unittest.mock import patch
 
@@ -11,7 +11,23 @@ import orjson
 import pytest
 
 from models import AccessLevel, Role, Tenant, User, database, depths, driven, grants, merged, reads, zones
-from models.driving import NEVER, RARE, SELDOM, Both, Short, both, flat, in_no_order, lead, rivals
+from models.driving import (
+    NEVER,
+    RARE,
+    SELDOM,
+    Both,
+    Depths,
+    Short,
+    Singly,
+    both,
+    by_grants,
+    flat,
+    in_no_order,
+    lead,
+    lead_of_batch,
+    lists,
+)
+from models.file_state import FileState
 from models.filters import (
     All,
     AnyOf,
@@ -20,6 +36,8 @@ from models.filters import (
     Equals,
     Everything,
     Granted,
+    HasFile,
+    HasObjectId,
     HasPair,
     InBatch,
     InOuterBatch,
@@ -127,29 +145,27 @@ async def world(own_url: str) -> World:
 
 def ways(condition: Condition) -> Iterator[tuple[Condition | Both, tuple[Condition, ...]]]:
     """Each list that may lead alone, and each two that may be merged, with what they stand for."""
-    lists = rivals(condition)
-    yield from ((one, (one,)) for one in lists)
+    found = lists(condition)
+    yield from ((one, (one,)) for one in found)
     if not any(isinstance(part, InBatch | InOuterBatch) for part in flat(condition)):
-        for one, other in permutations(lists, 2):
+        for one, other in permutations(found, 2):
             if (taken := both(one, other)) is not None:
                 yield taken, (one, other)
-                if isinstance(taken.one, Granted):
-                    yield replace(taken, is_short=True), (one, other)
 
 
 @pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize("condition", FILTERS[:-1], ids=str)
 async def test_every_way_leads_to_the_same_pages(world: World, condition: Condition) -> None:
     taken = 0
-    mixed = max(world.seen)  # has grants of both kinds
-    for scope in (Scope(world.tenant_id), Scope(world.tenant_id, Granted(mixed))):
+    member = Scope(world.tenant_id, Granted(max(world.seen)))  # has grants of both kinds
+    for scope, has_own_lists in ((Scope(world.tenant_id), False), (member, False), (member, True)):
         expected = world.expected(scope, condition)
-        for led, parts in ways(All((scope.within, condition))):
+        for led, parts in ways(condition):
             taken += 1
 
             def forced(
                 of: Condition,
-                _: Mapping[Condition, float],
+                _: Depths,
                 led: Condition | Both = led,
                 parts: tuple[Condition, ...] = parts,
                 *,
@@ -160,8 +176,9 @@ async def test_every_way_leads_to_the_same_pages(world: World, condition: Condit
 
             # Ranges are taken for long ones, and zones are small, so that they begin in the midst of the objects; or
             # for short ones. Before two lists are merged, more than a page's entries of the first are looked up.
-            begins = isinstance(led, Both) and not led.is_short and isinstance(parts[0], Granted | HasPair)
+            begins = isinstance(led, Both) and isinstance(parts[0], HasPair)
             with (
+                patch.object(driven, "by_grants", lambda of, _, own=has_own_lists: by_grants(of, {}) if own else None),
                 patch.object(driven, "lead", forced),
                 patch.object(depths, "may_begin", lambda *_, begins=begins: begins),
                 patch.object(merged, "LOOKED_UP", 40),
@@ -172,7 +189,7 @@ async def test_every_way_leads_to_the_same_pages(world: World, condition: Condit
                     await _has_pages(scope, condition, expected)
                 with patch.object(depths, "_FEW", 1), patch.object(depths, "_SOME", 0):
                     await _has_pages(scope, condition, expected)
-    assert taken >= (1 + 3 if condition == LOW else 4)
+    assert taken >= 3
 
 
 async def _has_pages(scope: Scope, condition: Condition, expected: list[int]) -> None:
@@ -208,25 +225,15 @@ async def test_pages_are_the_same_by_the_way_that_is_chosen_and_in_batches(world
                 assert [row["id"] for row in pages[batch].rows] == (of_batch[-5:] if backward else of_batch[:5])
 
 
-MEMBER = Granted(1)
-ALL = Everything()
 PREFIX = HasPair("n", StartsWith("1"))
-CHOSEN: list[tuple[str, Condition, dict[Condition, float], Condition | Both]] = [
+CHOSEN: list[tuple[str, Condition, Depths, Condition | Both]] = [
     ("the thinner list leads", All((A, B)), {A: 1_000, B: 100_000}, B),
     ("two about as dense are merged", All((A, B)), {A: 1_000, B: 5_000}, Both(B, (A,))),
     ("a rare list leads alone", All((A, B)), {A: RARE, B: 10}, A),
     ("the two thinnest of three are merged", All((A, B, C)), {A: 10, B: 2_000, C: 1_000}, Both(B, (C,))),
-    ("grants are merged with pairs", All((MEMBER, A)), {A: 10, ALL: NEVER, MEMBER: 100}, Both(MEMBER, (A,))),
-    ("few grants lead", All((MEMBER, A)), {A: 10, ALL: NEVER, MEMBER: RARE}, MEMBER),
-    ("of short lists all are looked for among grants", All((MEMBER, A)),
-     {A: Short(100), ALL: NEVER, MEMBER: 10}, Both(MEMBER, (A,), is_short=True)),
-    ("also where grants are thinner", All((MEMBER, A)),
-     {A: Short(10), ALL: NEVER, MEMBER: 100}, Both(MEMBER, (A,), is_short=True)),
     ("short or not, the thinner list leads", All((A, B)), {A: Short(1_000), B: 100_000}, B),
-    ("short lists of pairs are merged", All((A, B)), {A: Short(1_000), B: Short(100)}, Both(A, (B,))),
-    ("objects lead whoever sees most of them", All((MEMBER, Not(A))), {ALL: 40, MEMBER: NEVER}, ALL),
-    ("grants are merged with alternatives", All((MEMBER, SOME)), {SOME: 10, ALL: NEVER, MEMBER: 10},
-     Both(MEMBER, (eq("c", "0"), eq("c", "2")))),
+    ("short lists are merged", All((A, B)), {A: Short(1_000), B: Short(100)}, Both(A, (B,))),
+    ("alternatives are merged", All((A, SOME)), {SOME: 10, A: 10}, Both(A, (eq("c", "0"), eq("c", "2")))),
     ("a long range does not lead", All((A, LOW)), {A: 10, LOW: NEVER}, A),
     ("nor does one that is not short", All((A, LOW)), {A: 10, LOW: SELDOM}, A),
     ("a short one does", All((A, LOW)), {A: 10, LOW: RARE}, LOW),
@@ -237,16 +244,63 @@ CHOSEN: list[tuple[str, Condition, dict[Condition, float], Condition | Both]] = 
 
 
 @pytest.mark.parametrize(("condition", "known", "led"), [row[1:] for row in CHOSEN], ids=[row[0] for row in CHOSEN])
-def test_lists_lead_by_how_far_back_they_reach(
-    condition: Condition, known: dict[Condition, float], led: Condition | Both
-) -> None:
+def test_lists_lead_by_how_far_back_they_reach(condition: Condition, known: Depths, led: Condition | Both) -> None:
     chosen, others = lead(condition, known)
     assert chosen == led
     tested = set(flat(others))
     assert tested <= set(flat(condition))
     taken = {led.one, *([SOME] if len(led.other) > 1 else led.other)} if isinstance(led, Both) else {led}
     assert tested == set(flat(condition)) - taken
-    assert lead(condition, known, alone=True)[0] in {*flat(condition), ALL}
+    assert lead(condition, known, alone=True)[0] in flat(condition)
+
+
+MEMBER, ALL, GRANTS = Granted(1), Everything(), Singly(Everything())
+VALUE = HasPair(None, Equals("1"))
+FILE = HasFile(FileState.COMPLETE)
+OWN: list[tuple[str, Condition, Depths, bool]] = [
+    ("lists of grants lead", A, {A: 10, MEMBER: 100}, True),
+    ("also where the tenant's are thinner, for they are thinner still", A, {A: RARE, MEMBER: 10}, True),
+    ("the tenant's lead whoever sees most of his objects", A, {A: RARE, MEMBER: NEVER}, False),
+    ("and so do his objects", Not(A), {MEMBER: NEVER}, False),
+    ("of many batches each has a list", A, {A: 10, MEMBER: SELDOM}, True),
+    ("but for a short one they are not asked", A, {A: Short(10), MEMBER: SELDOM}, False),
+    ("nor for a rare one", A, {A: RARE, MEMBER: SELDOM}, False),
+    ("what a batch has no list of is looked for among its objects", VALUE, {VALUE: 10, MEMBER: 100}, True),
+    ("unless the tenant's list is thinner", VALUE, {VALUE: 100, MEMBER: 10}, False),
+    ("a short range is not looked for in batches", LOW, {LOW: RARE, MEMBER: 10}, False),
+    ("but among grants to objects", LOW, {LOW: RARE, MEMBER: RARE}, True),
+    ("a long one is looked for in both", LOW, {LOW: SELDOM, MEMBER: 10}, True),
+    ("grants have no list of files", FILE, {FILE: 100, MEMBER: RARE, GRANTS: 10}, False),
+    ("but may be fewer", FILE, {FILE: 10, MEMBER: RARE, GRANTS: 100}, True),
+    ("or as few", FILE, {FILE: RARE, MEMBER: RARE, GRANTS: RARE}, True),
+    ("nor of files or pairs", AnyOf((FILE, A)), {AnyOf((FILE, A)): 100, MEMBER: RARE, GRANTS: 10}, False),
+    ("in a batch that is asked for neither leads", All((A, InBatch("b"))), {}, False),
+    ("nor where objects are named", All((A, HasObjectId(("o",)))), {}, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("condition", "known", "own"), [row[1:] for row in OWN], ids=[row[0] for row in OWN])
+def test_lists_of_what_is_granted_lead_where_they_are_the_thinner_ones(
+    condition: Condition, known: Depths, *, own: bool
+) -> None:
+    assert by_grants(condition, known) is None
+    expected = (MEMBER, All(tuple(flat(condition)))) if own else None
+    assert by_grants(All((MEMBER, condition)), known) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "known", "led"),
+    [
+        (All((A, B)), {A: 1, B: 2}, B),
+        (All((LOW, SOME)), {LOW: RARE, SOME: 1}, SOME),
+        (All((PREFIX, VALUE)), {VALUE: RARE}, ALL),
+        (Not(A), {}, ALL),
+    ],
+)
+def test_in_a_granted_batch_its_thinnest_list_in_key_order_leads(
+    condition: Condition, known: Depths, led: Condition
+) -> None:
+    assert lead_of_batch(condition, known) == (led, All(tuple(part for part in flat(condition) if part != led)))
 
 
 @pytest.mark.usefixtures("connected")
