@@ -1,4 +1,4 @@
-"""How far back the newest hundred entries of lists reach, by which one is chosen that leads to a page: ``driving.py``.
+"""How far back the newest 256 entries of lists reach, by which one is chosen that leads to a page: ``driving.py``.
 
 Asked before the page is, and remembered by this process for a while, for it only decides how quickly the page is found:
 what is on it the database says each time.
@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple
 
 from models import database, granted
-from models.driving import NEVER, RARE, SELDOM, Depths, Short, Singly, all_rivals, driver, is_open, is_range, may_begin
+from models.driving import NEVER, RARE, SELDOM, Depths, Singly, all_rivals, driver, is_open, is_range, may_begin
 from models.filters import AnyOf, Condition, Equals, Everything, Granted, HasFile, HasPair, OneOf
 from models.merged import LOOKED_UP
 from models.pages import Bounds, Scope, digest
@@ -16,11 +16,10 @@ from models.sql import Sql
 
 SECONDS = 10.0
 MOST = 2_000
-_SAMPLE = 100
+_SAMPLE = LOOKED_UP  # lists of fewer entries lead by themselves
 _FEW = 2_000
 _SOME = 10_000  # of a list that is in no order
 _NEVER = (1 << 63) - 1
-_SHORT = -(1 << 62)  # is added to what lists of fewer than _FEW reach
 
 
 class Depth(NamedTuple):
@@ -94,34 +93,32 @@ async def _ask(tenant_id: int, rivals: list[Condition | Singly]) -> dict[Conditi
 
 
 def _depth(newest: int | None, reach: int) -> float:
-    if reach in (0, _SHORT) or newest is None:
+    if reach == 0 or newest is None:
         return RARE
-    if reach < 0:
-        return Short(max(newest - reach + _SHORT, 0))
     return {_NEVER: NEVER, _NEVER - 1: SELDOM}.get(reach, float(max(newest - reach, 0)))
 
 
 def _reach(sql: Sql, condition: Condition) -> str:
-    """The key of the hundredth newest, 0 where there are fewer; of a short list so much less that all others are more.
+    """The key of the last of the newest, 0 where there are fewer.
 
     Lists that are not in key order are either rare, and then 0, or drive only when nothing else can.
     """
     if isinstance(condition, AnyOf):
         return f"greatest({', '.join(_reach(sql, driver(part)[0]) for part in condition.of)})"
     if isinstance(condition, Everything) and sql.given is not None:
-        return _hundredth(f"{granted.singly(sql, sql.given, 'g')} ORDER BY g.object_pk DESC")
+        return _reached(f"{granted.singly(sql, sql.given, 'g')} ORDER BY g.object_pk DESC")
     if isinstance(condition, HasFile):
         if sql.given is not None:
             return str(_NEVER - 1)  # there is none
         file = sql.alias()
         where = f"{file}.tenant_id = {sql.tenant}{sql.file(condition, file)}"
-        return _hundredth(f"SELECT {file}.object_pk FROM uploads {file} WHERE {where} ORDER BY {file}.object_pk DESC")
+        return _reached(f"SELECT {file}.object_pk FROM uploads {file} WHERE {where} ORDER BY {file}.object_pk DESC")
     assert isinstance(condition, HasPair)  # noqa: S101 -- driving.rivals sends nothing else here
     pair = sql.alias()
     begin = f"FROM {sql.pairs(pair)}"
     if isinstance(condition.test, OneOf):
         one = sql.pair(HasPair(condition.key, Equals("")), pair, value="w.value")
-        return f"(SELECT coalesce(max({_in_order(pair, begin + one)}), {_SHORT}) FROM {sql.unnested(condition.test)})"
+        return f"(SELECT coalesce(max({_in_order(pair, begin + one)}), 0) FROM {sql.unnested(condition.test)})"
     found = begin + sql.pair(condition, pair)
     if condition.test is None or isinstance(condition.test, Equals):
         return _in_order(pair, found)
@@ -131,10 +128,9 @@ def _reach(sql: Sql, condition: Condition) -> str:
     return f"(SELECT {reach} FROM ({counted}) AS c)"
 
 
-def _hundredth(listed: str) -> str:
+def _reached(listed: str) -> str:
     return f"coalesce(({listed} OFFSET {_SAMPLE - 1} LIMIT 1), 0)"
 
 
 def _in_order(pair: str, found: str) -> str:
-    newest = f"SELECT {pair}.object_pk {found} ORDER BY {pair}.object_pk DESC"
-    return f"({_hundredth(newest)} + CASE WHEN EXISTS ({newest} OFFSET {_FEW - 1} LIMIT 1) THEN 0 ELSE {_SHORT} END)"
+    return _reached(f"SELECT {pair}.object_pk {found} ORDER BY {pair}.object_pk DESC")

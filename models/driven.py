@@ -3,7 +3,7 @@
 So a page reads as many index entries as it shows: `(tenant, key, value, object)` for a pair, the union of sources for
 OR, one part of an AND with the others as tests.
 
-Which part of an AND drives is chosen by how far back the newest hundred of each list reach, which ``depths.py`` asks
+Which part of an AND drives is chosen by how far back the newest of each list reach, which ``depths.py`` asks
 before, so that only the one way is planned. The time is linear at worst: in the list that drives, times the tests.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from models import granted, merged, zones
 from models.distinct import distinct, united
-from models.driving import RARE, Both, by_grants, driver, flat, in_no_order, lead, lead_of_batch
+from models.driving import RARE, Both, by_grants, distance, driver, flat, in_no_order, lead, lead_of_batch
 from models.filters import (
     All,
     AnyOf,

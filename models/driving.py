@@ -43,10 +43,6 @@ _AS_DENSE = 32  # times as many entries
 _MOST_MERGED = 4
 
 
-class Short(float):
-    """How far a list reaches that has few entries."""
-
-
 @dataclass(frozen=True, slots=True)
 class Both:
     """Two parts of an AND that drive together: lists in key order, in which an object stands once."""
@@ -99,7 +95,7 @@ def by_grants(condition: Condition, depths: Depths) -> tuple[Granted, Condition]
     for one in lists(condition):
         depth = depths.get(one, NEVER)
         if alternatives(one):
-            is_led = of_batches == SELDOM and (depth == RARE or isinstance(depth, Short))
+            is_led = of_batches == SELDOM and depth == RARE
         else:
             is_led = depth > (of_batches if _is_of_pairs(one) else min(of_batches, singly))
         if is_led:

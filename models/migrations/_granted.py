@@ -33,6 +33,7 @@ SQL = [
     CREATE INDEX granted_pairs_key_zone ON granted_pairs (user_id, key, (object_pk >> 29), number, object_pk)
         WHERE number IS NOT NULL;
     CREATE INDEX granted_pairs_number ON granted_pairs (user_id, number, object_pk) WHERE number IS NOT NULL;
+    CREATE INDEX grants_user_batches ON grants (user_id, batch_pk) WHERE object_pk IS NULL;
     ANALYZE granted_pairs;
     """,
     # Looked up for each object or grant, as there is no other way that planning could find.
@@ -81,5 +82,6 @@ REVERSE_SQL = [
     DROP TRIGGER object_pairs_granted ON objects;
     DROP FUNCTION granted_pairs_add(), object_pairs_granted();
     DROP TABLE granted_pairs;
+    DROP INDEX grants_user_batches;
     """
 ]

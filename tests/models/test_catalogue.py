@@ -88,6 +88,7 @@ UPLOADS_INDEXES = {
 REAPER_INDEXES = {"reaper_keys_scan": "reaper_keys USING btree (scan_id, key, multipart_id)"}
 GRANTS_INDEXES = {
     "grants_user": "grants USING btree (user_id, id)",
+    "grants_user_batches": "grants USING btree (user_id, batch_pk) WHERE (object_pk IS NULL)",
     "grants_user_objects": "grants USING btree (user_id, object_pk) WHERE (object_pk IS NOT NULL)",
 }
 ANSWERS_INDEXES = {
@@ -291,7 +292,8 @@ async def test_tables_have_the_indexes_that_the_models_mean() -> None:
             expected[index.name] = f"{table_of(model)} USING btree ({columns_of(model, index.fields)})"
     found = await of_catalogue(
         "SELECT i.relname, pg_get_indexdef(i.oid) FROM pg_index x JOIN pg_class i ON i.oid = indexrelid"
-        " JOIN tables t ON t.oid = indrelid WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.oid AND contype <> 'f')"
+        " JOIN tables t ON t.oid = indrelid"
+        " WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.oid AND contype <> 'f')"
     )
     plain = {name: f"CREATE INDEX {name} ON public.{rest}" for name, rest in expected.items()}
     unique = {name: f"CREATE UNIQUE INDEX {name} ON public.{rest}" for name, rest in UNIQUE_INDEXES.items()}

@@ -259,9 +259,7 @@ async def test_statement_about_many_objects_runs_its_trigger_once(statement: str
         await database.fetch("SET LOCAL track_functions = 'pl'")
         assert await database.execute(statement) == 500
         calls = await database.fetch("SELECT funcname, calls FROM pg_stat_xact_user_functions")
-        assert {row["funcname"]: row["calls"] for row in calls if row["funcname"] in PAIRS} == {
-            trigger: 1
-        }
+        assert {row["funcname"]: row["calls"] for row in calls if row["funcname"] in PAIRS} == {trigger: 1}
 
 
 @pytest.mark.parametrize(
