@@ -70,7 +70,7 @@ class BoundedExecutor(StrawberryGraphQLCoreExecutionContext):
         item_path: Path,
         position_context: Any,
     ) -> bool:
-        key = id(field_details_list)  # the executor keeps the list, so that its id stays its own
+        key = id(field_details_list)  # of a field that the executor keeps
         if key not in self._items:
             self._items[key] = self._item(item_type, [one.node for one in field_details_list])
         if (complete := self._items[key]) is not None:

@@ -31,6 +31,7 @@ class _Field:
     """What is the same wherever a field of the document is executed, however many objects have it."""
 
     definition: GraphQLField
+    details: FieldDetailsList  # kept, so that its id stays its own: graphql-core lets go of those that are done
     nodes: list[FieldNode]
     arguments: Mapping[str, Any] | None = None
 
@@ -197,8 +198,7 @@ class Executor(BoundedExecutor):
     def _field(self, parent_type: GraphQLObjectType, details: FieldDetailsList) -> _Field:
         definition = self.schema.get_field(parent_type, details[0].node.name.value)
         assert definition is not None  # noqa: S101 - the document was validated
-        field = _Field(definition, [one.node for one in details])
-        self._fields[id(details)] = field  # the executor keeps the list, so that its id stays its own
+        field = self._fields[id(details)] = _Field(definition, details, [one.node for one in details])
         return field
 
     def _arguments(self, definition: GraphQLField, details: FieldDetails) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ def selects(info: Info, name: str) -> bool:
     """Whether a field of this name stands anywhere below the present one; it may still be left out by a directive."""
     raw = info._raw_info  # noqa: SLF001 - Strawberry's own view of the selection makes an object per field
     known = info.context.selected
-    key = id(raw.field_nodes), name  # the executor keeps the list for as long as the context
+    key = id(raw.field_nodes), name  # of a field that the executor keeps
     if key not in known:
         known[key] = _stands_below(list(raw.field_nodes), raw.fragments, name)
     return known[key]

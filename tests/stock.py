@@ -68,4 +68,4 @@ def same(answer: httpx.Response, stock: httpx.Response) -> None:
             assert found == expected, (found, expected)
     else:
         text, stocks = (each.text.partition(',"extensions":{"cost"')[0] for each in (answer, stock))
-        assert text == stocks
+        assert text == stocks, (text, stocks)

@@ -266,6 +266,17 @@ SAID: list[tuple[str, list[dict[str, Any]]]] = [
 ]
 
 
+async def test_fields_that_were_done_before_are_not_taken_for_others(admin: Caller) -> None:
+    """What was noted of a field is its own, also when graphql-core's list of it is gone and another in its place."""
+    await admin.create_batch("b", {"o1": []})
+    names = " ".join(f"name{number}: __typename" for number in range(19))
+    counts = " ".join(f"count{number}: totalCount" for number in range(30))
+    for root in (f"{names} objects {{ {counts} }}", f"objects {{ {counts} }} {names}"):
+        found = await admin.execute(f"{{ {root} }}")
+        assert set(found.pop("objects").values()) == {1}
+        assert set(found.values()) == {"Query"}
+
+
 async def test_what_directives_variables_and_errors_decide_is_the_same(
     admin: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
