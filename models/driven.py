@@ -83,7 +83,7 @@ def _driven(sql: "Sql", driving: Condition | Both, others: Condition, narrow: "N
     rest = flat(others)
     batch = next((part for part in rest if isinstance(part, InBatch | InOuterBatch)), None)
     pair = sql.alias()
-    if batch is None:
+    if batch is None or sql.given is not None:  # of what is granted singly no list is a batch's
         if in_no_order(driving) and sql.depths.get(driving) == RARE:
             return _short(sql, driving, others, narrow, end)
         pairs = sql.pairs(pair)

@@ -64,7 +64,7 @@ FILTERS: list[Condition] = [
     LOW, All((A, B)), All((A, B, C)), All((A, LOW)), All((A, HIGH, B)), All((LOW, HIGH)), All((A, Not(B))),
     All((A, SOME)), SOME, EITHER, All((EITHER, B)), All((EITHER, SOME)), All((A, HasPair("n", StartsWith("1")))),
     All((A, HasPair(None, Equals("1")))), All((HasPair(None, Compares("<", 50)), B)), All((AnyOf((LOW, C)), A)),
-    All((A, InBatch("b2"))),
+    AnyOf((All((InBatch("b2"), A)), B)), AnyOf((All((InBatch("b2"), LOW)), B)), All((A, InBatch("b2"))),
 ]  # fmt: skip
 
 
