@@ -53,10 +53,12 @@ def _granted(sql: "Sql", given: Granted, rest: Condition, narrow: "Narrow", end:
     own = sql.of_grants(given)
     narrow = _begun(own, rest, narrow, end)
     listed = _driven(own, *lead(rest, own.depths, alone=own.begins), zones.narrowed(own, rest, narrow, end), end)
-    batch = sql.alias()
+    sql = sql.of_any()
+    batch, user = sql.alias(), sql.bind(given.user_id, "bigint")
     led, others = lead_of_batch(rest, sql.depths)
-    of_batch = _driven(sql, led, All((InOuterBatch(f"{batch}.batch_pk"), others)), narrow, end)
-    user = sql.bind(given.user_id, "bigint")
+    of_batch = _driven(
+        sql, led, All((InOuterBatch(f"{batch}.batch_pk"), others)), zones.narrowed(sql, rest, narrow, end), end
+    )
     of_batches = (
         f"SELECT l.object_pk FROM grants {batch} CROSS JOIN LATERAL ({of_batch}) AS l"
         f" WHERE {batch}.user_id = {user} AND {batch}.object_pk IS NULL {end}"

@@ -124,11 +124,14 @@ class World:
     @classmethod
     async def new(cls) -> "World":
         tenant = await Tenant.create(slug=f"t{secrets.token_hex(6)}")
-        roles = (Role.ADMIN, Role.MEMBER, Role.MEMBER)
-        owner, *members = [(await User.create(tenant=tenant, name=str(n), role=one)).id for n, one in enumerate(roles)]
+        owner, one, other = [
+            await User.create(tenant=tenant, name=str(number), role=role)
+            for number, role in enumerate((Role.ADMIN, Role.MEMBER, Role.MEMBER))
+        ]
         new = [NewObject("bare", "[]"), NewObject("full", json(PAIRS))]
-        made = await writes.create_batch(tenant.id, owner, "b", new)
-        world = cls(tenant.id, owner, *members, made.batch["id"], (made.object_keys[0], made.object_keys[1]))
+        made = await writes.create_batch(tenant.id, owner.id, "b", new)
+        objects = (made.object_keys[0], made.object_keys[1])
+        world = cls(tenant.id, owner.id, one.id, other.id, made.batch["id"], objects)
         await give(world, world.one)
         return world
 
