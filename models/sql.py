@@ -91,8 +91,8 @@ class Sql:
     def of_any(self) -> "Sql":
         """The same statement where there is but one way whatever the values are, and the planner is not told them."""
         own = copy.copy(self)
-        own._is_open, own._bound = False, {}
-        own.__dict__.pop("tenant", None)  # as it was bound
+        vars(own).update(_is_open=False, _bound={})
+        vars(own).pop("tenant", None)  # as it was bound
         return own
 
     @cached_property
