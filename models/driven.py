@@ -50,13 +50,14 @@ def source(sql: "Sql", condition: Condition, narrow: "Narrow", end: str) -> str:
 
 def _granted(sql: "Sql", given: Granted, rest: Condition, narrow: "Narrow", end: str) -> str:
     """What is granted singly, by its own lists, and what each granted batch has."""
-    own = sql.of_grants(given)
+    own, whole = sql.of_grants(given), sql.of_any()
+    seen = All((given, rest))
     narrow = _begun(own, rest, narrow, end)
-    listed = _driven(own, *lead(rest, own.depths, alone=own.begins), zones.narrowed(own, rest, narrow, end), end)
-    batch = sql.alias()
-    led, others = lead_of_batch(rest, sql.depths)
-    of_batch = _driven(sql, led, All((InOuterBatch(f"{batch}.batch_pk"), others)), narrow, end)
-    user = sql.bind(given.user_id, "bigint")
+    listed = _driven(own, *lead(rest, own.depths, alone=own.begins), zones.narrowed(own, seen, narrow, end), end)
+    batch, user = whole.alias(), whole.bind(given.user_id, "bigint")
+    led, others = lead_of_batch(rest, whole.depths)
+    inside = All((InOuterBatch(f"{batch}.batch_pk"), others))
+    of_batch = _driven(whole, led, inside, zones.narrowed(whole, seen, narrow, end), end)
     of_batches = (
         f"SELECT l.object_pk FROM grants {batch} CROSS JOIN LATERAL ({of_batch}) AS l"
         f" WHERE {batch}.user_id = {user} AND {batch}.object_pk IS NULL {end}"
@@ -83,7 +84,7 @@ def _driven(sql: "Sql", driving: Condition | Both, others: Condition, narrow: "N
     rest = flat(others)
     batch = next((part for part in rest if isinstance(part, InBatch | InOuterBatch)), None)
     pair = sql.alias()
-    if batch is None:
+    if batch is None or sql.given is not None:  # of what is granted singly no list is a batch's
         if in_no_order(driving) and sql.depths.get(driving) == RARE:
             return _short(sql, driving, others, narrow, end)
         pairs = sql.pairs(pair)

@@ -94,10 +94,10 @@ def by_grants(condition: Condition, depths: Depths) -> tuple[Granted, Condition]
     of_batches, singly = depths.get(given, RARE), depths.get(Singly(Everything()), RARE)
     for one in lists(condition):
         depth = depths.get(one, NEVER)
-        if alternatives(one):
-            is_led = of_batches == SELDOM and depth == RARE
+        if of_batches == SELDOM:  # of a list that goes on, most may be past what is granted
+            is_led = depth == RARE
         else:
-            is_led = depth > (of_batches if _is_of_pairs(one) else min(of_batches, singly))
+            is_led = not alternatives(one) and depth > (of_batches if _is_of_pairs(one) else min(of_batches, singly))
         if is_led:
             return None
     return given, All(tuple(part for part in parts if part is not given))
@@ -133,8 +133,11 @@ def lead(condition: Condition, depths: Depths, *, alone: bool = False) -> tuple[
     known = [(depths[part], -place, part) for place, part in enumerate(lists(condition)) if part in depths]
     if not known:
         return driver(condition)
-    (depth, _, first), *others = sorted(known, reverse=True)
     parts = flat(condition)
+    if Everything() in depths or any(isinstance(part, Granted) for part in parts):
+        # What is granted, or all of which most is: in key order, which the others may not be.
+        known.append((depths.get(Everything(), 0.0), -len(known), Everything()))
+    (depth, _, first), *others = sorted(known, reverse=True)
     led: Condition | Both = first
     taken = [first]
     if depth < RARE and not alone and not _of_batch(parts):

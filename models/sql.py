@@ -88,6 +88,13 @@ class Sql:
         own.given, own.depths = given, of_grants(self.depths)
         return own
 
+    def of_any(self) -> "Sql":
+        """The same statement where there is but one way whatever the values are, and the planner is not told them."""
+        own = copy.copy(self)
+        vars(own).update(_is_open=False, _bound={})
+        vars(own).pop("tenant", None)  # as it was bound
+        return own
+
     @cached_property
     def tenant(self) -> str:
         return self.bind(self._tenant_id, "bigint")

@@ -2,11 +2,14 @@
 
 Without them a member's page looks up each entry of a tenant's list among his grants, or each of his grants in the list,
 however few of them meet. They go with the grant, by foreign key. They come with a grant and with changes of an object's
-data; a grant waits for whoever changes the object, and he for the grant, so that the later of the two sees the other.
+data; a grant waits for whoever changes the object, and he for the grant, so that the later of the two sees the other;
+and he waits for whoever takes one.
 """
 
 SQL = [
+    # Whoever changes data while the pairs are copied would pass by the triggers, which are made afterwards.
     """
+    LOCK TABLE objects, grants IN SHARE ROW EXCLUSIVE MODE;
     CREATE TABLE granted_pairs (
         user_id bigint NOT NULL,
         batch_pk bigint NOT NULL,
@@ -51,19 +54,25 @@ SQL = [
         RETURN NULL;
     END $$;
 
+    -- Grants are held before anything is done with their pairs, for whoever takes one locks them in this order, too.
     CREATE FUNCTION object_pairs_granted() RETURNS trigger LANGUAGE plpgsql
     SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+    DECLARE
+        held bigint[] := ARRAY(SELECT id FROM grants WHERE id = ANY(ARRAY(
+            SELECT g.id FROM (SELECT tenant_id, id, data FROM new_objects
+                              EXCEPT ALL SELECT tenant_id, id, data FROM old_objects) AS o
+            CROSS JOIN LATERAL (
+                SELECT id FROM grants WHERE tenant_id = o.tenant_id AND object_pk = o.id OFFSET 0) AS g))
+            ORDER BY id FOR KEY SHARE);
     BEGIN
-        DELETE FROM granted_pairs WHERE object_pk = ANY(ARRAY(
-            SELECT id FROM (SELECT id, data FROM old_objects EXCEPT ALL SELECT id, data FROM new_objects) AS changed));
-        INSERT INTO granted_pairs (user_id, batch_pk, object_pk, number, key, value)
-        SELECT g.user_id, g.batch_pk, g.object_pk, p.number, p.key, p.value
-        FROM (SELECT tenant_id, id, data FROM new_objects
-              EXCEPT ALL SELECT tenant_id, id, data FROM old_objects) AS o
-        CROSS JOIN LATERAL (
-            SELECT * FROM grants WHERE tenant_id = o.tenant_id AND object_pk = o.id OFFSET 0) AS g
-        CROSS JOIN LATERAL (SELECT * FROM object_pairs WHERE object_pk = o.id OFFSET 0) AS p
-        ON CONFLICT DO NOTHING;
+        IF held <> '{}' THEN
+            DELETE FROM granted_pairs WHERE object_pk = ANY(ARRAY(SELECT object_pk FROM grants WHERE id = ANY(held)));
+            INSERT INTO granted_pairs (user_id, batch_pk, object_pk, number, key, value)
+            SELECT g.user_id, g.batch_pk, g.object_pk, p.number, p.key, p.value
+            FROM (SELECT * FROM grants WHERE id = ANY(held) OFFSET 0) AS g
+            CROSS JOIN LATERAL (SELECT * FROM object_pairs WHERE object_pk = g.object_pk OFFSET 0) AS p
+            ON CONFLICT DO NOTHING;
+        END IF;
         RETURN NULL;
     END $$;
 

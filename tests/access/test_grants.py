@@ -124,6 +124,13 @@ async def test_lists_show_what_is_granted_and_nothing_of_the_rest(admin: Caller,
     assert await member.object_ids({"objectIds": ["o", "hidden"]}) == ["o"]
 
 
+async def test_filter_that_names_a_batch_among_alternatives_shows_nothing_else(admin: Caller, member: Caller) -> None:
+    await grant(admin, member, "VIEW", object="o")
+    of_batch = {"batchId": "b", "data": [{"key": "k"}]}
+    for where in ({"or": [of_batch, {"data": [{"key": "none"}]}]}, {"or": [{"batchId": "b"}, of_batch]}):
+        assert await member.object_ids(where) == ["o"]
+
+
 async def test_grant_on_a_batch_and_the_tenants_default_are_for_what_comes_later_too(
     admin: Caller, member: Caller
 ) -> None:

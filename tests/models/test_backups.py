@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from models import Role, Tenant, User, database, reads
+from models import AccessLevel, Role, Tenant, User, database, grants, reads
 from models.errors import QuotaExceeded
-from models.filters import Equals, HasPair
+from models.filters import Equals, Granted, HasPair
+from models.grants import Thing
 from models.pages import Bounds, Scope
 from models.writes import NewObject, create_batch
 from tests.conftest import new_database
@@ -33,7 +34,10 @@ async def test_restored_database_is_the_same_and_goes_on(tmp_path: Path) -> None
     async with database.connected(database.config(url)):
         tenant = await Tenant.create(slug="t", quota_objects=2)
         user = await User.create(tenant=tenant, name="u", role=Role.ADMIN)
-        await create_batch(tenant.id, user.id, "b", [NewObject("old", DATA)])
+        made = await create_batch(tenant.id, user.id, "b", [NewObject("old", DATA)])
+        member = await User.create(tenant=tenant, name="m")
+        thing = Thing(made.batch["id"], made.object_keys[0])
+        await grants.give(tenant.id, member.id, thing, AccessLevel.VIEW, user.id)
     run("pg_dump", "-Fc", "-f", file, url)
     run("pg_restore", "--no-owner", "-d", again, file)
     assert dumped(again) == dumped(url)
@@ -42,5 +46,7 @@ async def test_restored_database_is_the_same_and_goes_on(tmp_path: Path) -> None
         await create_batch(tenant.id, user.id, "c", [NewObject("new", DATA)])
         page = await reads.objects(Scope(tenant.id), HasPair("k", Equals("v")), Bounds(10))
         assert [row["object_id"] for row in page.rows] == ["new", "old"]
+        page = await reads.objects(Scope(tenant.id, Granted(member.id)), HasPair("k", Equals("v")), Bounds(10))
+        assert [row["object_id"] for row in page.rows] == ["old"]
         with pytest.raises(QuotaExceeded):
             await create_batch(tenant.id, user.id, "d", [NewObject("beyond", DATA)])

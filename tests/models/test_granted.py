@@ -36,6 +36,7 @@ NUMBER = HasPair("n", Compares(">", 5))
 FILTERS: list[Condition] = [
     Everything(), A, All((A, B)), AnyOf((A, B)), All((AnyOf((A, B)), HasPair("n", OneOf(("1", "2", "3"))))), NUMBER,
     All((A, NUMBER)), Not(A), InBatch("b2"), All((InBatch("b2"), A)), All((InBatch("b2"), NUMBER)), HasPair("n", None),
+    AnyOf((All((InBatch("b2"), A)), B)), AnyOf((All((InBatch("b2"), NUMBER)), A)),
 ]  # fmt: skip
 
 

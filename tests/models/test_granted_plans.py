@@ -3,10 +3,22 @@
 import pytest
 
 from models import AccessLevel, Role, User, database, facets, grants, reads
-from models.filters import All, Condition, Equals, Everything, Granted, HasObject, HasPair, InBatch
+from models.filters import (
+    All,
+    Compares,
+    Condition,
+    Equals,
+    Everything,
+    Granted,
+    HasObject,
+    HasPair,
+    InBatch,
+    Not,
+    OneOf,
+)
 from models.grants import Thing
 from models.pages import Bounds, Scope
-from tests.models.plans import blocks_read
+from tests.models.plans import blocks_read, nodes, plans_of
 from tests.models.shared import BATCHES, RARE, A, B, Shared
 
 MANY = 3_000  # of 6,000 objects
@@ -55,6 +67,30 @@ CONDITIONS: dict[str, Condition] = {
 @pytest.mark.parametrize("name", CONDITIONS)
 async def test_a_page_reads_as_much_as_it_shows(shared: Shared, members: dict[str, Scope], who: str, name: str) -> None:
     assert await blocks_read(shared.url, reads.objects(members[who], CONDITIONS[name], Bounds(10))) < 2_000
+
+
+@pytest.mark.parametrize("condition", [HasPair("a", None), HasPair(None, OneOf(("all", "no"))), Not(A)], ids=str)
+async def test_what_a_granted_batch_has_is_found_by_its_index(
+    shared: Shared, members: dict[str, Scope], condition: Condition
+) -> None:
+    """Also where a plan is made for a tenant that seems to have one object, all of which would be read instead."""
+    read = reads.objects(members["one batch"], condition, Bounds(10))
+    plans = [plan for both in await plans_of(shared.url, read) for plan in both]
+    scans = [node for plan in plans for node in nodes(plan) if "batch_pk = " in node.get("Index Cond", "")]
+    assert "objects_batch" in [node["Index Name"] for node in scans]
+    for plan in plans:
+        for node in nodes(plan):
+            if node.get("Relation Name") == "objects":
+                assert "batch_pk = " not in node.get("Filter", "")
+
+
+async def test_where_a_range_begins_is_looked_for_in_granted_batches_too(
+    shared: Shared, members: dict[str, Scope]
+) -> None:
+    read = reads.objects(members["all batches"], HasPair("n", Compares(">=", 4_000)), Bounds(10, backward=True))
+    [*_, page] = await plans_of(shared.url, read)
+    looked_at = max(node["Actual Loops"] for plan in page for node in nodes(plan))
+    assert looked_at <= 2_000  # that many are in the range, all of them newer than the other 4,000
 
 
 @pytest.mark.parametrize("who", WHO)

@@ -64,7 +64,7 @@ FILTERS: list[Condition] = [
     LOW, All((A, B)), All((A, B, C)), All((A, LOW)), All((A, HIGH, B)), All((LOW, HIGH)), All((A, Not(B))),
     All((A, SOME)), SOME, EITHER, All((EITHER, B)), All((EITHER, SOME)), All((A, HasPair("n", StartsWith("1")))),
     All((A, HasPair(None, Equals("1")))), All((HasPair(None, Compares("<", 50)), B)), All((AnyOf((LOW, C)), A)),
-    All((A, InBatch("b2"))),
+    AnyOf((All((InBatch("b2"), A)), B)), AnyOf((All((InBatch("b2"), LOW)), B)), All((A, InBatch("b2"))),
 ]  # fmt: skip
 
 
@@ -261,6 +261,9 @@ OWN: list[tuple[str, Condition, Depths, bool]] = [
     ("and so do his objects", Not(A), {MEMBER: NEVER}, False),
     ("of many batches each has a list", A, {A: 10, MEMBER: SELDOM}, True),
     ("but for a rare one they are not asked", A, {A: RARE, MEMBER: SELDOM}, False),
+    ("for one that goes on they are, for they may all be old", VALUE, {VALUE: 100, MEMBER: SELDOM}, True),
+    ("so for files", FILE, {FILE: 100, MEMBER: SELDOM, GRANTS: RARE}, True),
+    ("but for few", FILE, {FILE: RARE, MEMBER: SELDOM, GRANTS: RARE}, False),
     ("what a batch has no list of is looked for among its objects", VALUE, {VALUE: 10, MEMBER: 100}, True),
     ("unless the tenant's list is thinner", VALUE, {VALUE: 100, MEMBER: 10}, False),
     ("a short range is not looked for in batches", LOW, {LOW: RARE, MEMBER: 10}, False),
@@ -282,6 +285,21 @@ def test_lists_of_what_is_granted_lead_where_they_are_the_thinner_ones(
     assert by_grants(condition, known) is None
     expected = (MEMBER, All(tuple(flat(condition)))) if own else None
     assert by_grants(All((MEMBER, condition)), known) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "known", "led"),
+    [
+        (All((MEMBER, PREFIX)), {PREFIX: NEVER}, ALL),
+        (All((MEMBER, PREFIX)), {PREFIX: RARE}, PREFIX),
+        (PREFIX, {PREFIX: NEVER, ALL: 10}, ALL),
+        (All((PREFIX, A)), {PREFIX: NEVER, A: 10, ALL: 10}, A),
+        (PREFIX, {PREFIX: RARE, ALL: RARE}, PREFIX),
+        (PREFIX, {PREFIX: NEVER}, PREFIX),  # of a tenant's admin
+    ],
+)
+def test_lists_that_lead_to_nothing_do_not_lead_members(condition: Condition, known: Depths, led: Condition) -> None:
+    assert lead(condition, known) == (led, All(tuple(part for part in flat(condition) if part != led)))
 
 
 @pytest.mark.parametrize(
