@@ -56,6 +56,7 @@ class _Exchange:
         self._flush()
         self._cycle.transport = self._transport  # lest the two keep each other for the collector
         self._protocol.unanswered.remove(self._cycle)
+        _awake.answered(self._protocol.loop, self._protocol.tasks)
         self._protocol.on_response_complete()
 
     def _flush(self) -> None:
@@ -136,7 +137,7 @@ class Protocol(HttpToolsProtocol):
             exchange = _Exchange(self, self.cycle)
             self.cycle.transport = exchange  # type: ignore[assignment]  # all that it needs
             self.cycle.on_response = exchange.ended
-            _awake.begin(self.loop, self.cycle, self.tasks)
+            _awake.asked(self.loop, self.tasks)
             self.scope[EXCHANGE] = exchange  # type: ignore[literal-required]
 
     def on_body(self, body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""When the event loop looks for an answer, instead of sleeping until it comes."""
+"""When the event loop looks for an answer or the next request, instead of sleeping until it comes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -53,10 +53,12 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Service:
         service.look()
 
     monkeypatch.setattr(awake, "_processors", lambda: 2)
-    monkeypatch.setattr(awake, "_SECONDS", 60)
+    monkeypatch.setattr(awake, "ANSWER_SECONDS", 60)
+    monkeypatch.setattr(awake, "REQUEST_SECONDS", 60)
     monkeypatch.setattr(awake, "_OTHERS_SECONDS", 60)
     monkeypatch.setattr(Awake, "_look", counted)
     monkeypatch.setattr(server, "_awake", Awake())
+    server._awake._request.to_sleep_for = 1_000
     return service
 
 
@@ -92,14 +94,15 @@ async def test_loop_looks_for_the_answer_to_a_request_that_is_alone(service: Ser
         assert service.looks <= looks + 1  # not when it has been answered
 
 
-@pytest.mark.parametrize("limit", ["_SECONDS", "_OTHERS_SECONDS"])
+@pytest.mark.parametrize("is_long", [True, False], ids=["long", "others"])
 async def test_loop_sleeps_for_sixteen_requests_after_one_that_took_long_or_kept_another_process_from_the_processor(
-    service: Service, port: int, monkeypatch: pytest.MonkeyPatch, limit: str
+    service: Service, port: int, monkeypatch: pytest.MonkeyPatch, *, is_long: bool
 ) -> None:
     async with Connection(port) as client:
-        monkeypatch.setattr(awake, limit, 0)
+        where, limit = (server._awake._answer, "seconds") if is_long else (awake, "_OTHERS_SECONDS")
+        monkeypatch.setattr(where, limit, 0)
         assert not await slept_for(service, client)  # it looks once
-        monkeypatch.setattr(awake, limit, 60)
+        monkeypatch.setattr(where, limit, 60)
         assert [await slept_for(service, client) for _ in range(18)] == [True] * 16 + [False] * 2
 
 
@@ -117,6 +120,50 @@ async def test_loop_sleeps_while_several_requests_are_under_way(service: Service
         assert service.looks <= 1  # which began before the second came
         service.answer()
         assert [await client.answer() for client in clients] == [ANSWERED] * 2
+
+
+async def looks_for_next(service: Service, client: Connection) -> bool:
+    """Whether the next request is looked for when one that is alone has been answered."""
+    service.answer()
+    assert await client.answer(GET) == ANSWERED
+    service.looks = 0
+    for _ in range(20):
+        await asyncio.sleep(0)
+    return service.looks > 1
+
+
+async def test_loop_looks_for_the_next_request_of_a_client_that_is_alone(service: Service, port: int) -> None:
+    service.enough = None
+    server._awake._request.to_sleep_for = 0
+    async with Connection(port) as client, Connection(port) as other:
+        assert [await looks_for_next(service, client) for _ in range(20)] == [True] * 20
+        looks = service.looks
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (
+            looks + 18 <= service.looks <= looks + 22
+        )  # once in each turn of the event loop, however many came before
+        service.wait()
+        client.writer.write(GET)
+        other.writer.write(GET)
+        while service.requests < 22:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        service.answer()
+        assert [await one.answer() for one in (client, other)] == [ANSWERED] * 2
+
+
+async def test_loop_sleeps_after_sixteen_answers_when_no_request_came_in_time_but_looks_for_answers(
+    service: Service, port: int
+) -> None:
+    service.enough = None
+    waited = server._awake._request
+    waited.to_sleep_for = waited.seconds = 0
+    async with Connection(port) as client:
+        assert not await looks_for_next(service, client)  # it looks once
+        waited.seconds = 60
+        assert [await looks_for_next(service, client) for _ in range(17)] == [False] * 16 + [True]
+        waited.to_sleep_for = 1_000
+        assert not await slept_for(service, client)
 
 
 async def test_loop_sleeps_where_there_is_one_processor(
