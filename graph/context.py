@@ -88,7 +88,7 @@ class Context(Loads):
     copy_urls: CopyUrls
     rows: int = 0
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
-    selected: dict[tuple[int, str], bool] = field(default_factory=dict)
+    selected: dict[tuple[int, str], tuple[object, bool]] = field(default_factory=dict)  # by that of a field's nodes
     given: dict[object, Given] = field(default_factory=dict)  # by what is asked for, ``graph.types.files.Reading``
     unknown: dict[object, tuple[Given, list[Row]]] = field(default_factory=dict)  # what is not given yet, by the same
     signed: dict[Hashable, Entry | NewReading] = field(default_factory=dict)
