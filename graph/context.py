@@ -88,7 +88,7 @@ class Context(Loads):
     copy_urls: CopyUrls
     rows: int = 0
     filters: dict[int, tuple[object, Filter]] = field(default_factory=dict)  # by the identity of ``where``
-    selected: dict[tuple[int, str], bool] = field(default_factory=dict)
+    selected: dict[tuple[int, str], tuple[object, bool]] = field(default_factory=dict)  # by that of a field's nodes
     given: dict[object, Given] = field(default_factory=dict)  # by what is asked for, ``graph.types.files.Reading``
     unknown: dict[object, tuple[Given, list[Row]]] = field(default_factory=dict)  # what is not given yet, by the same
     signed: dict[Hashable, Entry | NewReading] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Context(Loads):
     def of(self, viewer: Viewer) -> "Context":
         """Another's, who asks for the same; nothing is noted in it."""
         own: dict[str, Any] = {"filters": {}, "selected": {}, "given": {}, "unknown": {}, "signed": {}}
-        return replace(self, caller=viewer, rows=0, recorded=set(), **own)
+        return replace(self, caller=viewer, rows=0, recorded=set(), _sees_people=None, **own)
 
     @property
     def urls(self) -> Urls:
@@ -173,6 +173,7 @@ class Context(Loads):
 
         Raises Unauthenticated, TenantSuspended, Forbidden.
         """
+        self._sees_people = None  # the mutation before this one may have changed it
         now = time.monotonic()
         if now - self._confirmed >= _CONFIRMED_SECONDS:
             await credentials.confirm(self.caller)
@@ -262,7 +263,7 @@ class Context(Loads):
             self.urls.keep(given, new)
 
     async def sees_people(self) -> bool:
-        """Asked once, however many users there are in the answer."""
+        """Asked once, however many users there are in the answer, or in that of one mutation."""
         if self._sees_people is None:
             self._sees_people = await policy.sees_people(self.viewer)
         return self._sees_people

@@ -23,10 +23,11 @@ def selects(info: Info, name: str) -> bool:
     """Whether a field of this name stands anywhere below the present one; it may still be left out by a directive."""
     raw = info._raw_info  # noqa: SLF001 - Strawberry's own view of the selection makes an object per field
     known = info.context.selected
-    key = id(raw.field_nodes), name  # of a field that the executor keeps
+    key = id(raw.field_nodes), name
     if key not in known:
-        known[key] = _stands_below(list(raw.field_nodes), raw.fragments, name)
-    return known[key]
+        # With the nodes, which keep their id their own, whoever executes it.
+        known[key] = raw.field_nodes, _stands_below(list(raw.field_nodes), raw.fragments, name)
+    return known[key][1]
 
 
 def parts_of_objects(info: Info) -> Parts:

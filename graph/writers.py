@@ -21,12 +21,13 @@ from graphql.execution.values import get_argument_values
 
 from graph import leaves
 from graph.context import Context
+from graph.limits import too_complex
 from graph.literals import has_variable
 from graph.selection import NotPlain, Selected, fragments_of, select
 from graph.types.files import Reading, readings
 from models.errors import BadInput
 from models.pages import Page, Row
-from models.reads import Parts
+from models.reads import MOST_CHARACTERS, Parts
 
 _PAIR = 10  # characters at least of a value of a pair, as JSON
 _QUOTES = 4  # at least of one, with its name
@@ -180,9 +181,9 @@ class Writer:
             raise NotPlain
 
         def pairs(row: Row) -> str:
-            return orjson.dumps(
-                [{name: pair[of] for name, of in wanted} for pair in orjson.loads(row["data"])]
-            ).decode()
+            if (text := row["data"]) is None:
+                raise too_complex("characters", MOST_CHARACTERS)
+            return orjson.dumps([{name: pair[of] for name, of in wanted} for pair in orjson.loads(text)]).decode()
 
         return f"{{{self._named_as(pairs)}(row)}}"
 

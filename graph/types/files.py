@@ -131,14 +131,16 @@ class Reading:
     seconds: int
     disposition: Disposition
 
-    @classmethod
-    @lru_cache(1024)
-    def of(cls, expires_in: int | None, disposition: Disposition | None) -> "Reading":
-        """Raises BadInput."""
+    @staticmethod
+    def of(expires_in: int | None, disposition: Disposition | None) -> "Reading":
+        """The same of what is asked for and of what is meant where nothing is. Raises BadInput."""
         seconds = DEFAULT_ACCESS_SECONDS if expires_in is None else expires_in
         if not 1 <= seconds <= MAX_SECONDS:
             raise BadInput(f'"expiresIn" must be from 1 to {MAX_SECONDS} seconds, not {seconds}.')
-        return cls(seconds, disposition or Disposition.ATTACHMENT)
+        return _reading(seconds, disposition or Disposition.ATTACHMENT)
+
+
+_reading = lru_cache(1024)(Reading)
 
 
 def readings(

@@ -65,3 +65,18 @@ async def test_tenant_keeps_an_admin(admin: Caller, member: Caller, new_caller: 
         "SELECT FROM users WHERE tenant_id = $1 AND role = 'ADMIN' AND revoked_at IS NULL", admin.tenant.id
     )
     assert len(rows) == 1
+
+
+async def test_who_gives_up_a_grant_sees_nobody_by_it_in_what_follows(admin: Caller, member: Caller) -> None:
+    """Not in the same request either."""
+    await admin.create_batch("other", {"p": []})
+    await grant(admin, member, "ADMIN", batch="b")
+    await grant(admin, member, "EDIT", object="p")
+    update = 'updateObjectData(input: {objectId: "%s", unset: ["k"]}) { object { batch { createdBy { name } } } }'
+    found = await member.execute(
+        f"""mutation($user: ID!) {{ before: {update % "o"}
+        revokeAccess(input: {{userId: $user, batchId: "b"}}) {{ revokedGrantId }} after: {update % "p"} }}""",
+        user=id_of(member),
+    )
+    assert found["before"]["object"]["batch"]["createdBy"] == {"name": admin.user.name}
+    assert found["after"]["object"]["batch"]["createdBy"] is None

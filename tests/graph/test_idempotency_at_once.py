@@ -26,6 +26,22 @@ async def test_many_at_once_with_one_key_do_it_once_and_all_get_the_same_answer(
     assert (keys["viewer"]["keys"]["totalCount"] - 1) + len(await batch_ids(admin)) == 1
 
 
+async def test_each_of_several_mutations_keeps_its_own_answer_however_many_ask_at_once(admin: Caller) -> None:
+    """Whichever requests do which of them, and with payloads of several fields."""
+    fields = "secret key { name scope user { name } } again: key { name }"
+    several = " ".join(f'm{n}: createKey(input: {{name: "key {n}", scope: READ}}) {{ {fields} }}' for n in range(5))
+    query = f"mutation {{ before: __typename {several} after: __typename }}"
+    found = await asyncio.gather(*(send(admin, "key", query) for _ in range(8)))
+    assert len({said(one) for one in found}) == 1
+    data = found[0].json()["data"]
+    assert (data.pop("before"), data.pop("after")) == ("Mutation", "Mutation")
+    assert [(one["key"]["name"], one["again"]["name"]) for one in data.values()] == [
+        (f"key {n}",) * 2 for n in range(5)
+    ]
+    assert {(one["key"]["scope"], one["key"]["user"]["name"]) for one in data.values()} == {("READ", admin.user.name)}
+    assert len({one["secret"] for one in data.values()}) == len(await rows(admin)) == 5
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_each_key_does_one_thing_however_often_it_is_sent_and_given_up(admin: Caller, seed: int) -> None:
     chance = random.Random(seed)

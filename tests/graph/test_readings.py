@@ -94,6 +94,17 @@ async def test_other_lifetimes_are_other_urls(admin: Caller) -> None:
     assert await given(admin) == 2
 
 
+@pytest.mark.parametrize("field", ["objects", "syncs { totalCount } objects"])
+async def test_url_that_is_asked_for_in_two_ways_is_one(admin: Caller, field: str) -> None:
+    """By what is meant where nothing is asked for, and by the same said, whoever executes it."""
+    await with_complete_files(admin, 1)
+    both = "a: access { url } b: access(expiresIn: 300, disposition: ATTACHMENT) { url }"
+    found = await admin.execute(f"{{ {field} {{ nodes {{ file {{ {both} }} }} }} }}")
+    [file] = [node["file"] for node in found["objects"]["nodes"] if node["file"]]
+    assert file["a"] == file["b"]
+    assert await given(admin) == 1
+
+
 async def test_each_person_and_each_key_is_written_down(admin: Caller, new_caller: NewCaller) -> None:
     await with_complete_files(admin, 1)
     for caller in (admin, await with_scope(admin, KeyScope.READ), await new_caller(admin.tenant)):
