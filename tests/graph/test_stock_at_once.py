@@ -20,7 +20,7 @@ from tests.graph.asked import Asked
 from tests.graph.test_stock import Known, filled
 from tests.stock import same, stock
 
-DOCUMENTS = range(45, 70)
+DOCUMENTS = range(45, 63)
 SPREADS = ("...F0", "...F1")
 KINDS = ("plain", "placed", "many", "several", "shared", "variables")
 Question: TypeAlias = tuple[Caller, str | None, dict[str, Any]]

@@ -224,8 +224,8 @@ async def test_requests_leave_nothing_to_the_collector() -> None:
             assert await client.answer(GET) == (200, b"hello")
             gc.disable()
             try:
-                # The least of some tries: what other tests of this process began may end in between, once.
-                assert min([await _left(client) for _ in range(4)]) < 20
+                # What other tests of this process began may end in between, once.
+                assert await _left(client) < 20 or await _left(client) < 20 or await _left(client) < 20
             finally:
                 gc.enable()
 
