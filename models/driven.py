@@ -16,6 +16,7 @@ from models.driving import RARE, Both, by_grants, distance, driver, flat, in_no_
 from models.filters import (
     All,
     AnyOf,
+    Compares,
     Condition,
     Equals,
     Everything,
@@ -136,12 +137,17 @@ def _unordered(sql: "Sql", batch: Condition, driving: HasPair, others: Condition
 
 
 def _short(sql: "Sql", driving: HasPair, others: Condition, narrow: "Narrow", end: str) -> str:
-    """Of a short list in no order, which is found first for the same reason: all of it, and then put in order."""
+    """Of a short list in no order, which is found first for the same reason: all of it, and then put in order.
+
+    Found in the order of its values, so that it is by the index that has them in it: PostgreSQL 18 may take the one of
+    zones (``zones.py``), and look for the values in each of them.
+    """
     pair, found = sql.alias(), sql.alias()
     key = f"({pair}.object_pk + 0)"
-    pairs = f"{sql.pairs(pair)}{sql.pair(driving, pair)} AND {narrow(key)}"
-    order = end.partition(" LIMIT ")[0]
-    listed = f"SELECT {distinct(key)} {key} AS object_pk FROM {pairs} {order} OFFSET 0"
+    pairs = f"SELECT {key} AS object_pk FROM {sql.pairs(pair)}{sql.pair(driving, pair)} AND {narrow(key)}"
+    order, by = end.partition(" LIMIT ")[0], "number" if isinstance(driving.test, Compares) else "value"
+    found_first = f"{pairs} ORDER BY {pair}.{by} OFFSET 0"
+    listed = f"SELECT {distinct('object_pk')} object_pk FROM ({found_first}) AS l {order} OFFSET 0"
     test = sql.test(others, f"{found}.object_pk", f"(SELECT batch_pk FROM objects WHERE id = {found}.object_pk)")
     return f"SELECT object_pk FROM ({listed}) AS {found} WHERE {test} {end}"
 
