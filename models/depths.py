@@ -19,7 +19,8 @@ MOST = 2_000
 _SAMPLE = LOOKED_UP  # lists of fewer entries lead by themselves
 _FEW = 2_000
 _SOME = 10_000  # of a list that is in no order
-_NEVER = (1 << 63) - 1
+_NEVER = (1 << 63) - 1  # in the place of a key
+_SELDOM = _NEVER - 1
 
 
 class Depth(NamedTuple):
@@ -79,7 +80,7 @@ async def _ask(tenant_id: int, rivals: list[Condition | Singly]) -> dict[Conditi
     reaches: dict[Condition | Singly, str] = {}
     for rival in rivals:
         if isinstance(rival, Granted):
-            reaches[rival] = granted.reach(question, rival, sample=_SAMPLE, seldom=_NEVER - 1, never=_NEVER)
+            reaches[rival] = granted.reach(question, rival, sample=_SAMPLE, seldom=_SELDOM, never=_NEVER)
         elif not isinstance(rival, Singly):
             reaches[rival] = _reach(question, rival)
         elif given is not None:
@@ -95,7 +96,7 @@ async def _ask(tenant_id: int, rivals: list[Condition | Singly]) -> dict[Conditi
 def _depth(newest: int | None, reach: int) -> float:
     if reach == 0 or newest is None:
         return RARE
-    return {_NEVER: NEVER, _NEVER - 1: SELDOM}.get(reach, float(max(newest - reach, 0)))
+    return {_NEVER: NEVER, _SELDOM: SELDOM}.get(reach, float(max(newest - reach, 0)))
 
 
 def _reach(sql: Sql, condition: Condition) -> str:
@@ -109,7 +110,7 @@ def _reach(sql: Sql, condition: Condition) -> str:
         return _reached(f"{granted.singly(sql, sql.given, 'g')} ORDER BY g.object_pk DESC")
     if isinstance(condition, HasFile):
         if sql.given is not None:
-            return str(_NEVER - 1)  # there is none
+            return str(_SELDOM)  # there is none
         file = sql.alias()
         where = f"{file}.tenant_id = {sql.tenant}{sql.file(condition, file)}"
         return _reached(f"SELECT {file}.object_pk FROM uploads {file} WHERE {where} ORDER BY {file}.object_pk DESC")
@@ -124,7 +125,7 @@ def _reach(sql: Sql, condition: Condition) -> str:
         return _in_order(pair, found)
     most = _SOME if is_range(condition) else _FEW
     counted = f"SELECT count(*) AS n FROM (SELECT {found} LIMIT {most}) AS s"
-    reach = f"CASE WHEN n < {_FEW} THEN 0 WHEN n < {most} THEN {_NEVER - 1} ELSE {_NEVER} END"
+    reach = f"CASE WHEN n < {_FEW} THEN 0 WHEN n < {most} THEN {_SELDOM} ELSE {_NEVER} END"
     return f"(SELECT {reach} FROM ({counted}) AS c)"
 
 

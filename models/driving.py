@@ -63,12 +63,8 @@ Depths: TypeAlias = Mapping[Condition | Singly, float]  # how far back, in keys,
 
 def rivals(condition: Condition) -> list[Condition | Singly]:
     """The lists whose lengths decide which way to go, none where there is but one way."""
-    parts = flat(condition)
-    given = next((part for part in parts if isinstance(part, Granted)), None)
-    found = lists(condition)
-    if given is not None and not _of_batch(parts):
-        if any(distance(part) == 0 for part in parts):
-            return []
+    parts, found = flat(condition), lists(condition)
+    if (given := _with_own_lists(parts)) is not None:
         return [*found, given, *(Singly(one) for one in (Everything(), *found))]
     if len(found) == 1 and not (is_range(found[0]) and not _of_batch(parts)):
         return []
@@ -86,10 +82,8 @@ def lists(condition: Condition) -> list[Condition]:
 def by_grants(condition: Condition, depths: Depths) -> tuple[Granted, Condition] | None:
     """Whether a user's own lists lead: what is granted, and the rest of the AND."""
     parts = flat(condition)
-    given = next((part for part in parts if isinstance(part, Granted)), None)
-    if given is None or _of_batch(parts) or any(distance(part) == 0 for part in parts):
-        return None
-    if depths.get(given) == NEVER:
+    given = _with_own_lists(parts)
+    if given is None or depths.get(given) == NEVER:
         return None
     of_batches, singly = depths.get(given, RARE), depths.get(Singly(Everything()), RARE)
     for one in lists(condition):
@@ -101,6 +95,13 @@ def by_grants(condition: Condition, depths: Depths) -> tuple[Granted, Condition]
         if is_led:
             return None
     return given, All(tuple(part for part in parts if part is not given))
+
+
+def _with_own_lists(parts: list[Condition]) -> Granted | None:
+    """Whose lists may lead: nobody's in a batch that is asked for, nor where something is found by its id."""
+    if _of_batch(parts) or any(distance(part) == 0 for part in parts):
+        return None
+    return next((part for part in parts if isinstance(part, Granted)), None)
 
 
 def _is_of_pairs(condition: Condition) -> bool:
